@@ -1,0 +1,57 @@
+"""A continuous-time simulator of Riemannian gradient flows in modular systems.
+
+`M(y) y' = -grad f(y)`: choose a metric, make a flow, simulate it, ask how fast its trajectories contract.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# the metric: what steepest means
+from .metric import AbstractMetric as AbstractMetric
+from .metric import ConstantMetric as ConstantMetric
+from .metric import DenseMetric as DenseMetric
+from .metric import DiagonalMetric as DiagonalMetric
+from .metric import Euclidean as Euclidean
+from .metric import MetricReport as MetricReport
+from .metric import MovingMetric as MovingMetric
+from .metric import check_metric as check_metric
+from .metric import steepest_descent as steepest_descent
+
+# the flow: what moves
+from .flow import AbstractFlow as AbstractFlow
+from .flow import Equilibria as Equilibria
+from .flow import FixedPoint as FixedPoint
+from .flow import GradientFlow as GradientFlow
+from .flow import InertialFlow as InertialFlow
+from .flow import VectorField as VectorField
+from .flow import equilibria as equilibria
+
+# the run: where it goes
+from .simulate import RESULTS as RESULTS
+from .simulate import AtEquilibrium as AtEquilibrium
+from .simulate import Ensemble as Ensemble
+from .simulate import SimulationError as SimulationError
+from .simulate import Trajectory as Trajectory
+from .simulate import ensemble as ensemble
+from .simulate import load as load
+from .simulate import simulate as simulate
+
+# contraction: do trajectories approach each other
+from .contraction import contraction_rate as contraction_rate
+from .contraction import generalized_jacobian as generalized_jacobian
+
+# models
+from . import bio as bio
+
+if TYPE_CHECKING:
+    from . import plot as plot
+    from . import study as study
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Figures and studies load matplotlib and xarray, which a script that only computes does not need.
+    if name in ("plot", "study"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

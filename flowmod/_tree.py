@@ -1,0 +1,96 @@
+"""Pytree algebra: which leaves are a state, and linear algebra on them."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+
+def floats(tree: PyTree) -> PyTree:
+    """The float arrays of a tree; every other leaf becomes `None`."""
+    return eqx.filter(tree, is_float_array)
+
+
+def is_float_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def combine(vector: PyTree, state: PyTree) -> PyTree:
+    """The float leaves of `vector` put back into the tree of `state`."""
+    return eqx.combine(vector, eqx.filter(state, is_float_array, inverse=True))
+
+
+def ravel(tree: PyTree) -> Float[Array, " n"]:
+    """All float leaves as one flat array, in the order of `jax.flatten_util.ravel_pytree`."""
+    return ravel_pytree(floats(tree))[0]
+
+
+def unraveler(tree: PyTree) -> Callable[[Float[Array, " n"]], PyTree]:
+    """The inverse of `ravel` for trees like the float leaves of `tree`."""
+    return ravel_pytree(floats(tree))[1]
+
+
+def size(tree: PyTree) -> int:
+    """How many float numbers a tree holds."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(floats(tree)))
+
+
+def dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
+    """The pairing of a covector and a vector (or of two trees alike), a scalar."""
+    products = [jnp.sum(x * y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
+    return sum(products[1:], start=products[0])
+
+
+def negative(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.negative, tree)
+
+
+def cast_like(tree: PyTree, like: PyTree) -> PyTree:
+    """`tree` in the dtypes of `like`: a metric in double precision must not widen a float32 state."""
+    return jax.tree.map(lambda x, y: jnp.asarray(x).astype(jnp.result_type(y)), tree, like)
+
+
+def dtype_of(tree: PyTree) -> np.dtype:
+    """The common dtype of the float leaves: the narrowest, because no result is better than it."""
+    leaves = jax.tree.leaves(floats(tree))
+    return min((np.dtype(leaf.dtype) for leaf in leaves), key=lambda dtype: dtype.itemsize)
+
+
+def is_traced(*trees: Any) -> bool:
+    """Whether any leaf is a JAX tracer, so that its value can't be looked at."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def require_arguments(argument: str, fn: Callable, signature: tuple[str, ...]) -> None:
+    """Raise a `ValueError` unless `fn` can be called with as many positional arguments as `signature` names."""
+    wanted = f"`{argument}` must be a function of ({', '.join(signature)})"
+    if not callable(fn):
+        raise ValueError(f"{wanted}, got {fn!r}.")
+    try:
+        inspect.signature(fn).bind(*signature)
+    except TypeError as error:
+        raise ValueError(
+            f"{wanted}, but {getattr(fn, '__name__', fn)!s} can't be called so ({error}). "
+            "Add the missing argument, even if it is not used."
+        ) from error
+    except ValueError:  # a builtin without a signature: its first call will tell
+        return
+
+
+def label_of(path: tuple) -> str:
+    """A leaf's path as users write it: `layers.0.weight`, `u`; the empty path is a bare array."""
+    return ".".join(key_of(entry) for entry in path)
+
+
+def key_of(entry: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(entry, attribute):
+            return str(getattr(entry, attribute))
+    return str(entry)

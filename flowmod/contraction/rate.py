@@ -1,0 +1,80 @@
+"""How fast do trajectories approach each other? The rate at a state, or along a trajectory."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+from .._tree import combine, floats, is_float_array, is_traced
+from .._typing import Args, State
+from ..flow import AbstractFlow
+from ..metric import AbstractMetric
+from ..simulate import Trajectory, evaluate_along
+from .jacobian import Factor, default_metric, generalized_jacobian, linearise
+
+
+def contraction_rate(
+    flow: AbstractFlow,
+    y: State | Trajectory,
+    t: Any = 0.0,
+    args: Args = None,
+    metric: AbstractMetric | None = None,
+    factor: Factor = None,
+) -> Float[Array, ""] | Float[np.ndarray, " times"]:
+    """Minus the largest growth rate of distances between neighbouring trajectories, in a metric.
+
+    The rate is `-max eig` of the symmetric pencil `(M' + M J + J^T M)/2, M`, with the metric's motion along the flow
+    and in time. Where it is positive all neighbouring trajectories approach each other at least that fast. It is a
+    rate at a state or *along a trajectory*, not a certificate: it says nothing about states that were not visited.
+    For a gradient flow in its own metric it is the smallest eigenvalue of the Riemannian Hessian.
+
+    Args:
+        flow: the flow.
+        y: a state, or a `Trajectory` of this flow.
+        t: the time of a state; a trajectory brings its own.
+        args: handed to the flow and to the metric.
+        metric: the metric of the state space; the flow's own by default, else Euclidean (also for the pair of
+            position and velocity of an `InertialFlow`).
+        factor: `Theta`, an (n, n) matrix or `fn(t, y, args)`, for the metric `Theta^T Theta`.
+
+    Returns:
+        The rate in 1/time: a scalar for a state, (T,) for a trajectory. NaN where the metric is none.
+
+    Raises:
+        ValueError: if both `metric` and `factor` are given, or a factor has another shape.
+
+    Reference: W. Lohmiller and J.-J. E. Slotine, "On contraction analysis for non-linear systems" (1998); P. Wensing
+    and J.-J. E. Slotine, "Beyond convexity: contraction and global convergence of gradient descent" (2020).
+    """
+    if metric is not None and factor is not None:
+        raise ValueError("Give `metric` or `factor`, not both: a factor is a metric already, `M = factor^T factor`.")
+    if not isinstance(y, Trajectory):
+        if is_traced(flow, y, t, args, metric, factor):
+            return _rate(t, y, (flow, args, metric, factor, None))
+        return _rate_at_state(t, y, (flow, args, metric, factor, None))
+    rest = eqx.filter(y.ys, is_float_array, inverse=True)
+    return evaluate_along(_rate, y.ts, floats(y.ys), (flow, args, metric, factor, rest))
+
+
+def _rate(t, y, operands):
+    flow, args, metric, factor, rest = operands
+    y = y if rest is None else combine(y, rest)
+    if factor is not None:
+        jacobian = generalized_jacobian(flow, y, t, args, factor=factor)
+        return -jnp.linalg.eigvalsh((jacobian + jacobian.T) / 2)[-1]
+    lin = linearise(flow, t, y, args, default_metric(flow, y, metric))
+    return -largest_eigenvalue(*lin.pencil)
+
+
+_rate_at_state = eqx.filter_jit(_rate)
+
+
+def largest_eigenvalue(s: Float[Array, "n n"], m: Float[Array, "n n"]) -> Float[Array, ""]:
+    """The algebraically largest eigenvalue of the symmetric pencil `s x = lambda m x`; NaN if `m` is not positive."""
+    lower = jnp.linalg.cholesky(m)
+    half = solve_triangular(lower, s, lower=True)
+    reduced = solve_triangular(lower, half.T, lower=True)
+    return jnp.linalg.eigvalsh((reduced + reduced.T) / 2)[-1]

@@ -1,0 +1,12 @@
+"""Riemannian metrics: the mass matrix of a flow, one file each. Guide: `docs/guides/what-a-metric-is.md`."""
+
+from ._base import AbstractMetric as AbstractMetric
+from .check import MetricReport as MetricReport
+from .check import check_metric as check_metric
+from .constant import ConstantMetric as ConstantMetric
+from .dense import DenseMetric as DenseMetric
+from .descent import steepest_descent as steepest_descent
+from .descent import value_and_covector as value_and_covector
+from .diagonal import DiagonalMetric as DiagonalMetric
+from .euclidean import Euclidean as Euclidean
+from .moving import MovingMetric as MovingMetric

@@ -1,0 +1,48 @@
+"""Steepest descent: the gradient of a potential, turned into a vector by a metric."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._tree import cast_like, combine, floats, negative
+from .._typing import Args, Covector, Potential, State, Vector
+from ._base import AbstractMetric
+
+
+def value_and_covector(potential: Potential, y: State, args: Args = None) -> tuple[Float[Array, ""], Covector]:
+    """The potential at `y` and its gradient, a covector, with respect to the float leaves."""
+
+    def scalar(leaves):
+        value = jnp.asarray(potential(combine(leaves, y), args))
+        if value.shape != ():
+            raise ValueError(
+                f"`potential` must return a scalar, got an array of shape {value.shape}. "
+                "Sum or average over its entries."
+            )
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(f"`potential` must return a float, got {value.dtype}.")
+        return value
+
+    return jax.value_and_grad(scalar)(floats(y))
+
+
+def steepest_descent(
+    potential: Potential, metric: AbstractMetric, y: State, args: Args = None
+) -> tuple[Float[Array, ""], Covector, Vector]:
+    """Value, gradient and descent vector of a potential at a state.
+
+    Args:
+        potential: `f(y, args)`, a scalar.
+        metric: the metric `M` in which "steepest" is measured; for a moving one pass `metric.at(t)`.
+        y: the state.
+        args: handed to the potential and to the metric.
+
+    Returns:
+        `f(y)`, the covector `grad f(y)`, and the vector `-M(y)^-1 grad f(y)`, trees like the float leaves of `y`.
+
+    Raises:
+        ValueError: if the potential is not a scalar float.
+    """
+    value, covector = value_and_covector(potential, y, args)
+    vector = negative(metric.sharp(y, covector, args))
+    return value, covector, cast_like(vector, floats(y))

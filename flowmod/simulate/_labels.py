@@ -1,0 +1,75 @@
+"""Trajectories as labelled tables: names from the state's paths, dimensions, units."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._tree import floats, label_of
+
+_MEASURES = {
+    "potential": "potential of the flow",
+    "gradient_norm": "dual norm of the gradient, sqrt(grad f^T M^-1 grad f)",
+    "energy": "energy that the flow dissipates",
+    "dissipated": "energy dissipated so far, through the metric",
+    "ledger": "energy lost less energy dissipated, relative to the energy lost in the run",
+}
+
+
+def state_labels(ys: Any) -> list[tuple[str, np.ndarray]]:
+    """One label for each float leaf: its path, or `y` for a bare array."""
+    return [(label_of(path) or "y", np.asarray(leaf)) for path, leaf in jax.tree.leaves_with_path(floats(ys))]
+
+
+def measure_labels(trajectory: Any) -> list[tuple[str, np.ndarray, str]]:
+    """Label, values and description of every measure that the run has."""
+    return [
+        (name, np.asarray(values), text)
+        for name, text in _MEASURES.items()
+        if (values := getattr(trajectory, name, None)) is not None
+    ]
+
+
+def to_xarray(trajectory: Any, batch: tuple[str, ...] = ()) -> Any:
+    """A dataset with one variable for each leaf of the state and of `observed`, and for each measure.
+
+    `batch` names the leading dimensions of an ensemble.
+    """
+    import xarray as xr
+
+    units = dict(trajectory.units)
+    lead = (*batch, "time")
+    variables: dict[str, Any] = {}
+    for name, values in state_labels(trajectory.ys):
+        variables[name] = _variable(name, values, lead, units.get(name), "state")
+    for name, values, text in measure_labels(trajectory):
+        unit = units.get("potential") if name in ("potential", "energy", "dissipated") else None
+        variables[name] = (lead, values, {"long_name": text} | ({"units": unit} if unit else {}))
+    if trajectory.observed is not None:
+        for path, leaf in jax.tree.leaves_with_path(trajectory.observed):
+            name = ".".join(filter(None, ["observed", label_of(path)]))
+            variables[name] = _variable(name, np.asarray(leaf), lead, units.get(name), "observed")
+    time = ("time", np.asarray(trajectory.ts), {"long_name": "time"} | _unit(units.get("time")))
+    return xr.Dataset(variables, coords={"time": time}, attrs={"solver": trajectory.solver})
+
+
+def _variable(name: str, values: np.ndarray, lead: tuple[str, ...], unit: str | None, role: str):
+    dims = lead + tuple(f"{name}_{axis}" for axis in range(values.ndim - len(lead)))
+    return dims, values, {"long_name": name, "role": role} | _unit(unit)
+
+
+def _unit(unit: str | None) -> dict[str, str]:
+    return {"units": unit} if unit else {}
+
+
+def to_dataframe(trajectory: Any) -> Any:
+    """A data frame indexed by time; an entry of an array leaf is named `leaf[i,j]`."""
+    import pandas as pd
+
+    columns: dict[str, np.ndarray] = {}
+    for name, values in state_labels(trajectory.ys):
+        flat = values.reshape(len(values), -1)
+        for index, column in zip(np.ndindex(values.shape[1:]), flat.T, strict=True):
+            columns[name + (f"[{','.join(map(str, index))}]" if index else "")] = column
+    columns |= {name: values for name, values, _ in measure_labels(trajectory)}
+    return pd.DataFrame(columns, index=pd.Index(np.asarray(trajectory.ts), name="time"))

@@ -1,0 +1,111 @@
+"""What is measured along a trajectory: potential, dual norm of the gradient, energy.
+
+They are functions of the states, so they are worked out when they are first looked at: a run costs what its solve
+costs, and the loss of a large network is not evaluated at every step for nobody.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._tree import combine, dot, floats, is_traced
+from .._typing import Args
+from ..flow import AbstractFlow
+from ..metric import Euclidean, value_and_covector
+
+_CHUNKS = (64, 4096)
+"""Points in one call, for short and for long trajectories: two programs serve all lengths."""
+
+
+class AbstractMeasures(eqx.Module):
+    """Potential, gradient norm and energy at the saved times; `None` where there is no potential."""
+
+    @abc.abstractmethod
+    def potential(self, ts, ys) -> Float[Array, " times"] | None: ...
+
+    @abc.abstractmethod
+    def gradient_norm(self, ts, ys) -> Float[Array, " times"] | None: ...
+
+    @abc.abstractmethod
+    def energy(self, ts, ys) -> Float[Array, " times"] | None: ...
+
+
+class FlowMeasures(AbstractMeasures):
+    """Measures evaluated with the flow that made the run."""
+
+    flow: AbstractFlow
+    args: Args
+    rest: Any
+    """The leaves of the state that are not float arrays, and hence not in `ys`."""
+
+    def potential(self, ts, ys):
+        return None if self.flow.potential is None else self._along(_potential, ts, ys)
+
+    def gradient_norm(self, ts, ys):
+        return None if self.flow.potential is None else self._along(_gradient_norm, ts, ys)
+
+    def energy(self, ts, ys):
+        return None if self.flow.potential is None else self._along(_energy, ts, ys)
+
+    def _along(self, measure, ts, ys):
+        return evaluate_along(measure, ts, floats(ys), (self.flow, self.args, self.rest))
+
+
+class RecordedMeasures(AbstractMeasures):
+    """Measures read from a file."""
+
+    recorded: dict[str, Any]
+
+    def potential(self, ts, ys):
+        return self.recorded.get("potential")
+
+    def gradient_norm(self, ts, ys):
+        return self.recorded.get("gradient_norm")
+
+    def energy(self, ts, ys):
+        return self.recorded.get("energy")
+
+
+def evaluate_along(fn, ts, ys, operands):
+    """`fn(t, y, operands)` at every time of a trajectory.
+
+    Concrete trajectories are padded to whole chunks, so that a new length is no new program; one point is computed after the other, because independent
+    batched factorisations can hang XLA's thread pool on two cores.
+    """
+    if is_traced(ts, ys, operands):
+        return jax.lax.map(lambda point: fn(*point, operands), (ts, ys))
+    count, parts = len(ts), []
+    chunk = _CHUNKS[0] if count <= _CHUNKS[1] // 2 else _CHUNKS[1]
+    for first in range(0, count, chunk):
+        rows = np.minimum(np.arange(first, first + chunk), count - 1)
+        t, y = jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], (ts, ys))
+        parts.append(jax.tree.map(np.asarray, _map_chunk(fn, t, y, operands)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+
+
+@eqx.filter_jit
+def _map_chunk(fn, ts, ys, operands):
+    return jax.lax.map(lambda point: fn(*point, operands), (ts, ys))
+
+
+def _potential(t, y, operands):
+    flow, args, rest = operands
+    return flow.potential(flow.position(combine(y, rest)), args)
+
+
+def _gradient_norm(t, y, operands):
+    flow, args, rest = operands
+    place = flow.position(combine(y, rest))
+    metric = Euclidean() if flow.metric is None else flow.metric.at(t)
+    _, covector = value_and_covector(flow.potential, place, args)
+    return jnp.sqrt(dot(covector, metric.sharp(place, covector, args)))
+
+
+def _energy(t, y, operands):
+    flow, args, rest = operands
+    return flow.energy(t, combine(y, rest), args)

@@ -1,0 +1,157 @@
+"""Trajectories on disk: netCDF4, written whole or not at all, read back exactly."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._results import RESULTS
+from .._tree import floats, is_float_array, label_of
+from ._labels import to_xarray
+from ._measures import RecordedMeasures
+from .trajectory import Trajectory
+
+_FORMAT = "flowmod trajectory 1"
+
+
+def save(trajectory: Trajectory, path: str | Path) -> Path:
+    """See `Trajectory.save`."""
+    path = Path(path)
+    if path.suffix != ".nc":
+        raise ValueError(f"`path` must end in .nc (netCDF4), got {path}. For a table use `to_dataframe().to_csv(...)`.")
+    dataset = to_xarray(trajectory)
+    dataset.attrs |= {
+        "format": _FORMAT,
+        "result": trajectory.result.name,
+        "reason": trajectory.reason,
+        "end_time": np.asarray(trajectory.end_time),
+        "stats": json.dumps(trajectory.stats),
+        "state_tree": json.dumps(_skeleton(floats(trajectory.ys), "")),
+        "observed_tree": json.dumps(_skeleton(trajectory.observed, "observed")),
+    }
+    dataset.attrs["units"] = json.dumps(trajectory.units)
+    encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
+    write_whole(path, lambda part: dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding))
+    return path
+
+
+def write_whole(path: Path, write) -> None:
+    """Write beside the target and rename: a reader sees the old file or the new one, never half of one."""
+    try:
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise ValueError(
+            f"`path` {path} can't be written: {error.strerror or error}. Make its folder, or choose another."
+        ) from error
+    try:
+        write(part)
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+    except OSError as error:
+        raise ValueError(f"`path` {path} can't be written: {error.strerror or error}.") from error
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load(path: str | Path, like: PyTree = None) -> Trajectory:
+    """Read a trajectory that `Trajectory.save` wrote.
+
+    Args:
+        path: the file.
+        like: a state of the run, for its tree: an Equinox module, say. By default dicts, lists and tuples come back
+            as they were, and any other node as a dict by attribute name.
+
+    Returns:
+        The trajectory, its arrays equal to the saved ones to the bit. It knows its measures but not its flow.
+
+    Raises:
+        ValueError: if there is no such file, it is not a whole netCDF4 file, not one of ours, or not `like` the state.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"`path` {path} is not a file: check the name, or save a trajectory there first.")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf", decode_times=False, decode_cf=False) as opened:
+            dataset = opened.load()
+    except Exception as error:  # whatever h5py makes of a broken file
+        raise ValueError(f"`path` {path} is not a readable netCDF4 file ({type(error).__name__}: {error}).") from error
+    if dataset.attrs.get("format") != _FORMAT:
+        raise ValueError(f"`path` {path} is netCDF4 but not a saved trajectory (its `format` is not {_FORMAT!r}).")
+    try:
+        return _trajectory(dataset, like)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"`path` {path} is a damaged trajectory file: {error!r}.") from error
+
+
+def _trajectory(dataset: Any, like: PyTree) -> Trajectory:
+    attrs = dataset.attrs
+    values = {str(name): np.asarray(variable.values) for name, variable in dataset.variables.items()}
+    ys = _fill(json.loads(attrs["state_tree"]), values)
+    measures = {name: values[name] for name in ("potential", "gradient_norm", "energy") if name in values}
+    return Trajectory(
+        ts=values["time"],
+        ys=ys if like is None else _as_tree_of(like, ys),
+        dissipated=values.get("dissipated"),
+        observed=_fill(json.loads(attrs["observed_tree"]), values),
+        stats=json.loads(attrs["stats"]),
+        result=RESULTS[attrs["result"]],
+        end_time=np.asarray(attrs["end_time"])[()],
+        measures=RecordedMeasures(measures),
+        interpolation=None,
+        reason=str(attrs["reason"]),
+        solver=str(attrs["solver"]),
+        units=tuple((label, unit) for label, unit in json.loads(attrs["units"])),
+    )
+
+
+def _skeleton(tree: PyTree, prefix: str) -> Any:
+    """The shape of a tree in JSON: containers by kind, leaves by the name of their variable."""
+    if tree is None:
+        return None
+    if is_float_array(tree) or isinstance(tree, np.ndarray | jax.Array):
+        return {"leaf": prefix or "y"}
+    children = jax.tree.leaves_with_path(tree, is_leaf=lambda node: node is not tree)
+    entries = []
+    for path, child in children:
+        name = label_of(path)
+        entries.append([name, _skeleton(child, ".".join(filter(None, [prefix, name])))])
+    kind = {dict: "dict", list: "list", tuple: "tuple"}.get(type(tree), "node")
+    return {kind: entries}
+
+
+def _fill(skeleton: Any, values: dict[str, np.ndarray]) -> PyTree:
+    if skeleton is None:
+        return None
+    [(kind, content)] = skeleton.items()
+    if kind == "leaf":
+        return values[content]
+    if kind in ("list", "tuple"):
+        return {"list": list, "tuple": tuple}[kind](_fill(child, values) for _, child in content)
+    return {name: _fill(child, values) for name, child in content if child is not None}
+
+
+def _as_tree_of(like: PyTree, ys: PyTree) -> PyTree:
+    wanted, leaves = jax.tree.leaves_with_path(floats(like)), jax.tree.leaves(ys)
+    names = [label_of(path) for path, _ in jax.tree.leaves_with_path(ys)]
+    if [label_of(path) for path, _ in wanted] != names:
+        raise ValueError(
+            f"`like` has the leaves {[label_of(path) for path, _ in wanted]}, but the file has {names}: give a state "
+            "of the run that was saved."
+        )
+    filled = jax.tree.unflatten(jax.tree.structure(floats(like)), leaves)
+    return eqx.combine(filled, eqx.filter(like, is_float_array, inverse=True))

@@ -1,0 +1,153 @@
+"""The result of a run: un-padded, labelled, and able to say why it ended."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from .._tree import floats, is_traced, label_of
+from ._advice import advice
+from ._interpolation import Interpolation
+from ._ledger import balance
+from ._measures import AbstractMeasures
+
+
+class Trajectory(eqx.Module):
+    """States along a run, with what was measured on the way.
+
+    Arrays are NumPy arrays, or JAX arrays where `simulate` was called inside a JAX transformation.
+
+    Attributes:
+        ts: the saved times, (T,).
+        ys: the states, a tree like `y0` with a leading axis of length T on the float leaves.
+        dissipated: the energy that the flow should have lost by each time, integrated through the metric's `flat`
+            beside the state, (T,); `None` without a potential.
+        observed: what `observe` returned, leaves with a leading axis of length T; `None` without `observe`.
+        stats: how many steps the solver accepted and rejected.
+        result: why the run ended, a `fm.RESULTS` member; an integer array of its codes inside a transformation.
+        end_time: where the run ended, a scalar.
+        reason: what made the run fail, and where, in whole sentences; empty where all is well.
+        solver: the solver's name.
+        units: pairs of a label and a unit.
+    """
+
+    ts: Float[Array, " times"] | np.ndarray
+    ys: PyTree
+    dissipated: Any
+    observed: PyTree
+    stats: dict[str, Any]
+    result: Any
+    end_time: Any
+    measures: AbstractMeasures
+    interpolation: Interpolation | None
+    reason: str = eqx.field(static=True)
+    units: tuple = eqx.field(static=True)
+    solver: str = eqx.field(static=True)
+
+    @cached_property
+    def potential(self) -> Float[Array, " times"] | None:
+        """`f` at every saved time, in the potential's unit; `None` if the flow has no potential."""
+        return self.measures.potential(self.ts, self.ys)
+
+    @cached_property
+    def gradient_norm(self) -> Float[Array, " times"] | None:
+        """The dual norm `sqrt(grad f^T M^-1 grad f)` at every saved time; `None` without a potential."""
+        return self.measures.gradient_norm(self.ts, self.ys)
+
+    @cached_property
+    def energy(self) -> Float[Array, " times"] | None:
+        """What the flow dissipates: the potential, or for an `InertialFlow` the mechanical energy."""
+        return self.measures.energy(self.ts, self.ys)
+
+    @cached_property
+    def ledger(self) -> Float[Array, " times"] | None:
+        """The energy balance: (energy lost - energy dissipated) / energy lost in the whole run.
+
+        Zero at the start, and of the size of the integration error if flow, potential and metric agree. An
+        `InertialFlow` may conserve its energy: it is then relative to the largest change of the potential.
+        """
+        if self.energy is None or self.dissipated is None:
+            return None
+        return balance(self.energy, self.potential, self.dissipated)
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def __call__(self, t: Any) -> PyTree:
+        """The state at any time of the run, by the solver's own interpolant; `t` a scalar or (T,).
+
+        Raises:
+            ValueError: if the run was made without `dense=True`, or `t` lies outside of it.
+        """
+        if self.interpolation is None:
+            raise ValueError("`trajectory(t)` needs the solver's interpolant: run `simulate(..., dense=True)`.")
+        return self.interpolation(t)
+
+    def to_xarray(self) -> Any:
+        """All of it as an `xarray.Dataset`: one variable for each leaf, with names, dimensions and units."""
+        from ._labels import to_xarray
+
+        return to_xarray(self)
+
+    def to_dataframe(self) -> Any:
+        """A `pandas.DataFrame` indexed by time, one column for each number of the state and each measure."""
+        from ._labels import to_dataframe
+
+        return to_dataframe(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a netCDF4 file that `fm.load` reads back exactly; an existing file is replaced only when it is whole.
+
+        Args:
+            path: the file, ending in `.nc`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: if the ending is another or the folder can't be written to.
+        """
+        from .files import save
+
+        return save(self, path)
+
+    def __str__(self) -> str:
+        return summary(self)
+
+
+def summary(trajectory: Trajectory) -> str:
+    """A short table of a run, with why it ended and what to try."""
+    if is_traced(trajectory.ts, trajectory.result):
+        return f"Trajectory inside a JAX transformation, {trajectory.ts.shape[-1]} times"
+    span = f" from {trajectory.ts[0]:.6g} to {trajectory.ts[-1]:.6g}" if len(trajectory) else ""
+    rows = [("times", f"{len(trajectory)} saved{span}"), *_leaf_rows(trajectory)]
+    for label in ("potential", "gradient_norm"):
+        values = getattr(trajectory, label)
+        if values is not None and len(values):
+            rows.append((label.replace("_", " "), f"{values[0]:.6g} -> {values[-1]:.6g}"))
+    if trajectory.ledger is not None and len(trajectory):
+        rows.append(("energy ledger", f"{np.max(np.abs(trajectory.ledger)):.2g} of the energy lost is unaccounted for"))
+    stats = trajectory.stats
+    rows.append(("steps", f"{stats['accepted']} accepted, {stats['rejected']} rejected ({trajectory.solver})"))
+    rows.append(("ended", str(trajectory.result)))
+    if trajectory.reason:
+        rows.append(("why", trajectory.reason))
+    if not trajectory.result.is_okay:
+        rows.append(("try", advice(trajectory.result)))
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(["Trajectory", *(f"  {label:{width}}  {text}" for label, text in rows)])
+
+
+def _leaf_rows(trajectory: Trajectory, most: int = 6):
+    leaves = jax.tree.leaves_with_path(floats(trajectory.ys))
+    for path, leaf in leaves[:most]:
+        if leaf.ndim == 1 and len(leaf):
+            yield label_of(path) or "y", f"{leaf[0]:.6g} -> {leaf[-1]:.6g}"
+        else:
+            yield label_of(path) or "y", f"array of shape {leaf.shape[1:]}"
+    if len(leaves) > most:
+        yield "...", f"{len(leaves) - most} more leaves"
