@@ -6,6 +6,22 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# models
+from . import bio as bio
+
+# contraction: do trajectories approach each other
+from .contraction import contraction_rate as contraction_rate
+from .contraction import generalized_jacobian as generalized_jacobian
+
+# the flow: what moves
+from .flow import AbstractFlow as AbstractFlow
+from .flow import Equilibria as Equilibria
+from .flow import FixedPoint as FixedPoint
+from .flow import GradientFlow as GradientFlow
+from .flow import InertialFlow as InertialFlow
+from .flow import VectorField as VectorField
+from .flow import equilibria as equilibria
+
 # the metric: what steepest means
 from .metric import AbstractMetric as AbstractMetric
 from .metric import ConstantMetric as ConstantMetric
@@ -17,15 +33,6 @@ from .metric import MovingMetric as MovingMetric
 from .metric import check_metric as check_metric
 from .metric import steepest_descent as steepest_descent
 
-# the flow: what moves
-from .flow import AbstractFlow as AbstractFlow
-from .flow import Equilibria as Equilibria
-from .flow import FixedPoint as FixedPoint
-from .flow import GradientFlow as GradientFlow
-from .flow import InertialFlow as InertialFlow
-from .flow import VectorField as VectorField
-from .flow import equilibria as equilibria
-
 # the run: where it goes
 from .simulate import RESULTS as RESULTS
 from .simulate import AtEquilibrium as AtEquilibrium
@@ -35,13 +42,6 @@ from .simulate import Trajectory as Trajectory
 from .simulate import ensemble as ensemble
 from .simulate import load as load
 from .simulate import simulate as simulate
-
-# contraction: do trajectories approach each other
-from .contraction import contraction_rate as contraction_rate
-from .contraction import generalized_jacobian as generalized_jacobian
-
-# models
-from . import bio as bio
 
 if TYPE_CHECKING:
     from . import plot as plot

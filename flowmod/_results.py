@@ -46,7 +46,7 @@ class RESULTS(enum.IntEnum):
 def code_of(result: diffrax.RESULTS) -> Int[Array, ""]:
     """The code of a diffrax result, traced or not; what diffrax knows no cause for is the solver's failure."""
     known = ("successful", "event_occurred", "max_steps_reached", "dt_min_reached")
-    code = jnp.asarray(int(RESULTS.solver_failed))
+    code = jnp.asarray(RESULTS.solver_failed.value)
     for name in known:
-        code = jnp.where(result == getattr(diffrax.RESULTS, name), int(RESULTS[name]), code)
+        code = jnp.where(result == getattr(diffrax.RESULTS, name), RESULTS[name].value, code)
     return code

@@ -1,5 +1,7 @@
 """The genetic toggle switch: two genes that repress each other, which is a Riemannian gradient flow."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ class ToggleSwitch(AbstractFlow):
     n: Float[Array, ""]
     m: Float[Array, ""]
     units: Units = eqx.field(static=True)
+    balanced: ClassVar[bool] = True
 
     def __init__(self, a1, a2, n, m):
         self.a1, self.a2, self.n, self.m = (jnp.asarray(value, dtype=_float_of(value)) for value in (a1, a2, n, m))

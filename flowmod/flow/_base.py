@@ -22,12 +22,14 @@ class AbstractFlow(diffrax.AbstractTerm):
     Attributes:
         potential: `f(y, args)` that the flow descends, or `None`.
         metric: the metric that the flow is measured in, or `None`.
+        balanced: whether the flow has an energy, and hence a ledger.
         units: pairs of a label (`"time"`, `"potential"`, or a leaf's path) and its unit.
     """
 
     potential: eqx.AbstractVar[Potential | None]
     metric: eqx.AbstractVar[AbstractMetric | None]
     units: eqx.AbstractVar[Units]
+    balanced: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def vector_field(self, t: Scalar, y: State, args: Args = None) -> Vector:

@@ -114,7 +114,7 @@ def equilibria(
     roots, corrections, jacobians = jax.tree.map(
         np.asarray, _newton(flow, lower, jnp.asarray(low), jnp.asarray(high), guesses, args, t)
     )
-    scale = np.abs(roots) + 1e-6 * (high - low)
+    scale = np.abs(roots) + 1e-3 * (high - low)
     precision = np.finfo(low.dtype).eps ** 0.5
     good = np.all(np.isfinite(roots) & (np.abs(corrections) <= precision * scale), axis=1)
     points = [
@@ -137,7 +137,7 @@ def _newton(flow, like, low, high, guesses, args, t):
 
     def solve(x):
         options = {"lower": low, "upper": high}
-        root = optx.root_find(field, solver, x, options=options, throw=False, max_steps=64).value
+        root = optx.root_find(field, solver, x, options=options, throw=False, max_steps=128).value
         jacobian = jax.jacfwd(field)(root)
         # One more Newton step says how far the root still is: at a clipped iterate it is not small.
         return root, jnp.linalg.solve(jacobian, field(root)), jacobian

@@ -1,6 +1,7 @@
 """The gradient flow: a state that descends a potential as steeply as its metric allows."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import equinox as eqx
 
@@ -36,6 +37,7 @@ class GradientFlow(AbstractFlow):
     potential: Potential
     metric: AbstractMetric
     units: Units = eqx.field(static=True)
+    balanced: ClassVar[bool] = True
 
     def __init__(
         self, potential: Potential, metric: AbstractMetric | None = None, *, units: Mapping[str, str] | None = None

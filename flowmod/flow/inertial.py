@@ -1,7 +1,7 @@
 """Second-order dynamics: a state with momentum on a curved space."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -39,6 +39,7 @@ class InertialFlow(AbstractFlow):
     metric: AbstractMetric
     damping: Any
     units: Units = eqx.field(static=True)
+    balanced: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -52,6 +52,10 @@ class VectorField(AbstractFlow):
         if self.potential is not None:
             require_potential(self.potential)
 
+    @property
+    def balanced(self) -> bool:
+        return self.potential is not None
+
     def vector_field(self, t, y: State, args: Args = None) -> Vector:
         return like_state("fn", self.fn(t, y, args), y)
 

@@ -1,5 +1,6 @@
 """Input of a run: made into arrays, or refused with the argument, the value and the cure."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._tree import dtype_of, floats, is_float_array, is_traced, label_of
+from .._tree import is_float_array, is_traced, label_of
 from ..flow import AbstractFlow
 
 
@@ -20,15 +21,38 @@ def check_flow(flow: Any) -> None:
         )
 
 
-def check_state(argument: str, y: PyTree) -> PyTree:
-    """The state with its Python floats as arrays; leaves inside Equinox modules that are no float arrays stay."""
+def check_state(argument: str, y: PyTree) -> tuple[list, Any]:
+    """The state's leaves and structure, Python floats made into arrays.
 
+    Leaves inside Equinox modules that are no float arrays stay what they are.
+    """
+    leaves, structure = jax.tree.flatten(y)
+    if not all(map(is_float_array, leaves)):
+        leaves, structure = jax.tree.flatten(_with_arrays(argument, y))
+    if not any(map(is_float_array, leaves)):
+        raise ValueError(f"`{argument}` must hold at least one float array, got {y!r}.")
+    for index, leaf in enumerate(leaves):
+        if not is_float_array(leaf):
+            continue
+        if leaf.dtype.name not in ("float32", "float64"):
+            where = _place(leaves, structure, index)
+            raise ValueError(f"`{argument}` must be float32 or float64, got {leaf.dtype}{where}: convert it first.")
+        if not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
+            where = _place(leaves, structure, index)
+            raise ValueError(f"`{argument}` must be finite, got {np.asarray(leaf)}{where}.")
+    return leaves, structure
+
+
+def _place(leaves: list, structure: Any, index: int) -> str:
+    path = jax.tree.leaves_with_path(jax.tree.unflatten(structure, leaves))[index][0]
+    return f" at '{label_of(path)}'" if path else ""
+
+
+def _with_arrays(argument: str, y: PyTree) -> PyTree:
     def convert(path, leaf):
-        if isinstance(leaf, eqx.Module):
+        if isinstance(leaf, eqx.Module) or is_float_array(leaf):
             return leaf
         if isinstance(leaf, float):
-            return jnp.asarray(leaf)
-        if is_float_array(leaf):
             return jnp.asarray(leaf)
         where = f" at '{label_of(path)}'" if path else ""
         kind = getattr(leaf, "dtype", type(leaf).__name__)
@@ -37,17 +61,7 @@ def check_state(argument: str, y: PyTree) -> PyTree:
             "`jnp.asarray(value, dtype=float)`."
         )
 
-    y = jax.tree.map_with_path(convert, y, is_leaf=lambda node: isinstance(node, eqx.Module))
-    leaves = jax.tree.leaves_with_path(floats(y))
-    if not leaves:
-        raise ValueError(f"`{argument}` must hold at least one float array, got {y!r}.")
-    for path, leaf in leaves:
-        where = f" at '{label_of(path)}'" if path else ""
-        if leaf.dtype.name not in ("float32", "float64"):
-            raise ValueError(f"`{argument}` must be float32 or float64, got {leaf.dtype}{where}: convert it first.")
-        if not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError(f"`{argument}` must be finite, got {np.asarray(leaf)}{where}.")
-    return y
+    return jax.tree.map_with_path(convert, y, is_leaf=lambda node: isinstance(node, eqx.Module))
 
 
 def check_times(t0: Any, t1: Any, ts: Any, dtype: np.dtype) -> tuple[Any, Any, Any]:
@@ -63,7 +77,7 @@ def check_times(t0: Any, t1: Any, ts: Any, dtype: np.dtype) -> tuple[Any, Any, A
     if t1 is None:
         raise ValueError("`t1` must be given: the time at which the run ends.")
     if not is_traced(t0, t1):
-        if not (np.ndim(t0) == 0 and np.ndim(t1) == 0 and np.isfinite(t0) and np.isfinite(t1) and t0 < t1):
+        if np.ndim(t0) or np.ndim(t1) or not (math.isfinite(t0) and math.isfinite(t1) and t0 < t1):
             raise ValueError(
                 f"`t1` must be a finite time after `t0`, got t0 = {t0} and t1 = {t1}. To run backwards, reverse the "
                 "field's sign."
@@ -74,9 +88,8 @@ def check_times(t0: Any, t1: Any, ts: Any, dtype: np.dtype) -> tuple[Any, Any, A
     return as_time(t0, dtype), as_time(t1, dtype), None if ts is None else as_time(ts, dtype)
 
 
-def check_tolerances(rtol: Any, atol: Any, y: PyTree) -> None:
-    dtype = dtype_of(y)
-    least = 8 * float(jnp.finfo(dtype).eps)
+def check_tolerances(rtol: Any, atol: Any, dtype: np.dtype) -> None:
+    least = 8 * float(np.finfo(dtype).eps)
     if not is_traced(rtol) and not rtol >= least:
         raise ValueError(
             f"`rtol` must be at least {least:.2g} for a {dtype} state, got {rtol}: a smaller error than rounding can't "
@@ -87,5 +100,5 @@ def check_tolerances(rtol: Any, atol: Any, y: PyTree) -> None:
 
 
 def check_max_steps(max_steps: Any) -> None:
-    if not (isinstance(max_steps, int) and max_steps >= 1):
+    if not (isinstance(max_steps, int) and not isinstance(max_steps, bool) and max_steps >= 1):
         raise ValueError(f"`max_steps` must be a positive integer, got {max_steps!r}.")

@@ -1,7 +1,7 @@
 """Step-size control that sees the state alone, can pause after any number of steps, and resume where it paused."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -9,34 +9,59 @@ import jax
 import jax.numpy as jnp
 
 
-class LegController(diffrax.AbstractAdaptiveStepSizeController):
-    """A controller around the user's, for a state that is augmented with its energy ledger.
+class FlatView(NamedTuple):
+    """The state's part of a packed vector."""
 
-    It does three things. The inner controller and the root finder's norm get the first entry of the augmented state
-    only, so that steps are those of a run without a ledger. The run pauses after `budget` steps, a traced number:
-    progress and long runs need no other program. And it hands out its next step and state, from which a later leg
-    starts; diffrax itself would guess the first step anew, so that a resumed run would not be the same run.
+    size: int
+
+    def __call__(self, vector):
+        return vector[: self.size]
+
+
+class OnState(eqx.Module):
+    """A norm of the state alone, for the vector that carries the energy ledger behind it."""
+
+    norm: Callable
+    view: Callable
+
+    def __call__(self, vector):
+        return self.norm(self.view(vector))
+
+
+class LegController(diffrax.AbstractAdaptiveStepSizeController):
+    """A controller around the user's.
+
+    It does three things. The inner controller and the root finder's norm see the state without its energy ledger, so
+    that steps are those of a run without one. The run pauses after `budget` steps, a traced number: progress and long
+    runs need no other program. And it hands out its next step and state, from which a later leg starts; diffrax
+    itself would guess the first step anew, so that a resumed run would not be the same run.
 
     Attributes:
         inner: the controller that decides.
+        view: what it sees of the vector.
         budget: steps until the pause.
         resume: `next_t, inner_state` of the leg before, or `None`.
+        rtol: relative tolerance, for a root finder that asks for the controller's.
+        atol: absolute tolerance, likewise.
+        norm: norm of the state, likewise.
     """
 
     inner: diffrax.AbstractStepSizeController
+    view: Callable
     budget: Any
     resume: Any
     rtol: Any
     atol: Any
     norm: Callable
 
-    def __init__(self, inner, budget, resume, rtol, atol):
+    def __init__(self, inner, view, budget, resume, rtol, atol, norm):
         self.inner = inner
+        self.view = view
         self.budget = budget
         self.resume = resume
         self.rtol = getattr(inner, "rtol", rtol)
         self.atol = getattr(inner, "atol", atol)
-        self.norm = NormOfState(getattr(inner, "norm", diffrax.PIDController(rtol=1.0, atol=1.0).norm))
+        self.norm = OnState(getattr(inner, "norm", norm), view)
 
     def wrap(self, direction):
         return eqx.tree_at(lambda c: c.inner, self, self.inner.wrap(direction))
@@ -45,33 +70,25 @@ class LegController(diffrax.AbstractAdaptiveStepSizeController):
         if self.resume is not None:
             next_t, inner_state = self.resume
             return _reach(next_t, t1), (inner_state, next_t, jnp.asarray(0))
-        _, spent = y0
+        # The first step is guessed from the size of the field, of which the ledger's rate is no part.
+        _, pull = jax.vjp(self.view, y0)
 
         def state_func(terms, t, y, args):
-            return func(terms, t, (y, spent), args)[0]
+            return self.view(func(terms, t, pull(y)[0], args))
 
-        next_t, inner_state = self.inner.init(terms, t0, t1, y0[0], dt0, args, state_func, error_order)
-        return next_t, (_as_arrays(inner_state), next_t, jnp.asarray(0))
+        next_t, inner_state = self.inner.init(terms, t0, t1, self.view(y0), dt0, args, state_func, error_order)
+        return next_t, (_arrays(inner_state), next_t, jnp.asarray(0))
 
     def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
         inner_state, _, steps = controller_state
-        error = None if y_error is None else y_error[0]
+        error = None if y_error is None else self.view(y_error)
         keep, next_t0, next_t1, made_jump, inner_state, result = self.inner.adapt_step_size(
-            t0, t1, y0[0], y1_candidate[0], args, error, error_order, inner_state
+            t0, t1, self.view(y0), self.view(y1_candidate), args, error, error_order, inner_state
         )
         steps = steps + 1
-        paused = diffrax.RESULTS.where(
-            steps >= self.budget, diffrax.RESULTS.max_steps_reached, diffrax.RESULTS.successful
-        )
-        result = diffrax.RESULTS.where(result == diffrax.RESULTS.successful, paused, result)
-        return keep, next_t0, next_t1, made_jump, (_as_arrays(inner_state), next_t1, steps), result
-
-
-class NormOfState(eqx.Module):
-    norm: Callable
-
-    def __call__(self, augmented):
-        return self.norm(augmented[0])
+        pause = (steps >= self.budget) & (result == diffrax.RESULTS.successful)
+        result = diffrax.RESULTS.where(pause, diffrax.RESULTS.max_steps_reached, result)
+        return keep, next_t0, next_t1, made_jump, (_arrays(inner_state), next_t1, steps), result
 
 
 def _reach(next_t, t1):
@@ -79,6 +96,6 @@ def _reach(next_t, t1):
     return jnp.where(t1 - next_t <= 100 * jnp.finfo(next_t.dtype).eps * jnp.abs(t1), t1, next_t)
 
 
-def _as_arrays(controller_state):
+def _arrays(controller_state):
     # Python flags in a controller's state would make the resumed program another one than the first.
     return jax.tree.map(jnp.asarray, controller_state)

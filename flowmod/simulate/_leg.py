@@ -5,47 +5,23 @@ keep it (a callback makes a program uncacheable: 1.7 s instead of 0.03 s per pro
 in the result, and its reason is found outside.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float
 
 from .._results import code_of
-from .._tree import combine, dtype_of, floats, is_float_array
 from ..flow import AbstractFlow
-from ._controller import LegController
-from ._solvers import choose_controller
+from ._controller import FlatView, LegController
+from ._packing import Packing
+from ._solvers import default_controller
 
 
-class Start(eqx.Module):
-    """Where a leg starts: time, state, what was dissipated before, and, when resumed, the solver's memory."""
-
-    t: Array
-    y: Any
-    dissipated: Any
-    memory: Any = None
-
-
-class Leg(eqx.Module):
-    """What a leg gives back; the arrays are padded with infinities beyond what was saved."""
-
-    ts: Array
-    ys: Any
-    dissipated: Any
-    observed: Any
-    end: Start
-    end_observed: Any
-    result: Int[Array, ""]
-    steps: Int[Array, " 2"]
-    interpolation: diffrax.DenseInterpolation | None
-
-
-class LegOptions(eqx.Module):
-    """How to run: the same for all legs of a run."""
+class Options(NamedTuple):
+    """How to run: the same for all legs of a run. `dense` and `capacity` are part of the program."""
 
     solver: diffrax.AbstractSolver
     controller: diffrax.AbstractStepSizeController | None
@@ -55,39 +31,62 @@ class LegOptions(eqx.Module):
     dt0: Any
     observe: Any
     until: Any
-    ledger: bool = eqx.field(static=True)
-    dense: bool = eqx.field(static=True)
-    capacity: int = eqx.field(static=True)
+    dense: bool
+    capacity: int
 
 
-class _Ledgered(diffrax.AbstractTerm):
-    """The flow of the pair (state, dissipated): the energy lost so far is integrated beside the state."""
+class Start(NamedTuple):
+    """Where a leg starts: time, packed state, and when resumed the solver's and controller's memory."""
+
+    t: Any
+    vector: Any
+    memory: Any
+
+
+class Leg(NamedTuple):
+    """What a leg gives back; `ts`, `vectors` and `observed` are padded with infinities beyond what was saved."""
+
+    ts: Array
+    vectors: Array
+    observed: Any
+    end: Start
+    end_observed: Any
+    report: Float[Array, " 4"]
+    """End time, code of the result, steps accepted, steps rejected: one array, because each costs a transfer."""
+    interpolation: diffrax.DenseInterpolation | None
+
+
+class _PackedTerm(diffrax.AbstractTerm):
+    """The flow of the packed vector: velocity, and behind it the rate at which energy should be lost."""
 
     flow: AbstractFlow
-    like: Any
-    ledger: bool = eqx.field(static=True)
+    packing: Packing
+    rest: tuple
 
     def vf(self, t, y, args):
-        state = combine(y[0], self.like)
+        state = self.packing.state(y, self.rest)
         velocity = self.flow.vector_field(t, state, args)
-        if not self.ledger:
-            return velocity, None
-        lost = self.flow.dissipation(t, state, velocity, args)
-        return velocity, lost.astype(y[1].dtype)
+        parts = [jnp.ravel(leaf).astype(y.dtype) for leaf in jax.tree.leaves(velocity)]
+        if self.packing.ledger:
+            lost = self.flow.dissipation(t, state, velocity, args)
+            parts.append(jnp.reshape(lost, 1).astype(y.dtype))
+        return jnp.concatenate(parts)
 
     def contr(self, t0, t1, **kwargs):
         return t1 - t0
 
     def prod(self, vf, control):
-        return jax.tree.map(lambda v: v * control.astype(v.dtype), vf)
+        return vf * control.astype(vf.dtype)
 
 
-def run_leg(flow: AbstractFlow, start: Start, t1, ts, args, options: LegOptions, budget) -> Leg:
+def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1, ts, args, options: Options, budget):
     """Integrate from `start` to `t1`, or for `budget` steps, whichever comes first.
 
     Args:
         flow: the flow.
-        start: time, state (any pytree), dissipated energy, memory of the leg before.
+        packing: how the state is laid out in the vector.
+        rest: the leaves of the state that are not in the vector, one entry per leaf.
+        start: time, vector, memory of the leg before.
         t1: the end time, same dtype as `start.t`.
         ts: times to save at, (T,), or `None` to save at the start and after every accepted step.
         args: handed to the flow.
@@ -97,80 +96,76 @@ def run_leg(flow: AbstractFlow, start: Start, t1, ts, args, options: LegOptions,
     Returns:
         A `Leg`. Its `end` is the last accepted state whatever happened.
     """
-    like = eqx.filter(start.y, is_float_array, inverse=True)
-    controller = choose_controller(
-        options.controller, options.solver, dtype_of(start.y), options.rtol, options.atol, start.t, t1, options.dt0
-    )
-    resume = None if start.memory is None else start.memory[0]
-    solver_state, made_jump = (None, None) if start.memory is None else start.memory[1:]
-    watching = options.until is not None
-    record = _record(options, like)
-    path = diffrax.SubSaveAt(fn=record, **_where(ts, resumed=start.memory is not None))
+    resumed = start.memory is not None
+    next_step, solver_state, made_jump = start.memory if resumed else (None, None, None)
+    record = _record(packing, rest, options.observe)
+    path = {"ts": ts} if ts is not None else {"t0": not resumed, "steps": True}
+    subs = {"path": diffrax.SubSaveAt(fn=record, **path), "end": diffrax.SubSaveAt(t1=True, fn=record)}
     solution = diffrax.diffeqsolve(
-        _Ledgered(flow, like, options.ledger),
+        _PackedTerm(flow, packing, rest),
         options.solver,
         start.t,
         t1,
         options.dt0,
-        (floats(start.y), start.dissipated),
+        start.vector,
         args,
-        saveat=diffrax.SaveAt(
-            subs={"path": path, "end": diffrax.SubSaveAt(t1=True, fn=record)},
-            dense=options.dense,
-            solver_state=True,
-            controller_state=True,
-            made_jump=True,
-        ),
-        stepsize_controller=LegController(controller, budget, resume, options.rtol, options.atol),
+        saveat=diffrax.SaveAt(subs=subs, dense=options.dense, solver_state=True, controller_state=True, made_jump=True),
+        stepsize_controller=_controller(packing, start, t1, options, budget, next_step),
         adjoint=options.adjoint,
-        event=_event(options, like, dtype_of(start.y)) if watching else None,
+        event=None if options.until is None else _event(packing, rest, start, args, options.until),
         max_steps=options.capacity,
         throw=False,
         solver_state=solver_state,
         made_jump=made_jump,
     )
-    states, dissipated, observed = solution.ys["path"]
-    last_state, last_dissipated, last_observed = jax.tree.map(lambda leaf: leaf[0], solution.ys["end"])
+    vectors, observed = solution.ys["path"]
+    last, end_observed = jax.tree.map(lambda leaf: leaf[0], solution.ys["end"])
     inner_state, next_t, _ = solution.controller_state
     memory = ((next_t, inner_state), solution.solver_state, jnp.asarray(solution.made_jump))
+    steps = [solution.stats[f"num_{kind}_steps"] for kind in ("accepted", "rejected")]
+    end_t = solution.ts["end"][0]
+    report = [end_t, code_of(solution.result), *steps]
     return Leg(
         ts=solution.ts["path"],
-        ys=states,
-        dissipated=dissipated,
+        vectors=vectors,
         observed=observed,
-        end=Start(solution.ts["end"][0], combine(last_state, like), last_dissipated, memory),
-        end_observed=last_observed,
-        result=code_of(solution.result),
-        steps=jnp.stack([jnp.asarray(solution.stats[f"num_{kind}_steps"]) for kind in ("accepted", "rejected")]),
+        end=Start(end_t, last, memory),
+        end_observed=end_observed,
+        report=jnp.stack([jnp.asarray(number).astype(end_t.dtype) for number in report]),
         interpolation=solution.interpolation,
     )
 
 
-def _where(ts, resumed: bool) -> dict[str, Any]:
-    if ts is None:
-        return {"t0": not resumed, "steps": True}
-    return {"ts": ts}
+def _controller(packing: Packing, start: Start, t1, options: Options, budget, next_step) -> LegController:
+    if options.controller is None:
+        dtype = jnp.result_type(start.t)
+        inner = default_controller(options.solver, dtype, options.rtol, options.atol, start.t, t1, options.dt0)
+        view = FlatView(packing.size)
+    else:
+        inner, view = options.controller, packing.state  # its norm may know the state's tree
+    return LegController(inner, view, budget, next_step, options.rtol, options.atol, optx.rms_norm)
 
 
-def _record(options: LegOptions, like):
+def _record(packing: Packing, rest: tuple, observe):
     def record(t, y, args):
-        state, dissipated = y
-        observed = None if options.observe is None else options.observe(t, combine(state, like), args)
-        return state, dissipated, jax.tree.map(jnp.asarray, observed)
+        observed = None if observe is None else observe(t, packing.state(y, rest), args)
+        return y, jax.tree.map(jnp.asarray, observed)
 
     return record
 
 
-def _event(options: LegOptions, like, dtype) -> diffrax.Event:
+def _event(packing: Packing, rest: tuple, start: Start, args, until) -> diffrax.Event:
     def condition(t, y, args, **kwargs):
-        value = jnp.asarray(options.until(t, combine(y[0], like), args))
-        if value.shape != () or jnp.issubdtype(value.dtype, jnp.integer):
-            raise ValueError(
-                "`until` must return a boolean (stop after the step in which it becomes true) or a float (stop where "
-                f"it crosses zero), got an array of {value.dtype} and shape {value.shape}."
-            )
-        return value
+        return jnp.asarray(until(t, packing.state(y, rest), args))
 
-    # A real condition is located to the precision of the interpolant, a boolean one to the step.
-    tolerance = float(jnp.finfo(dtype).eps) ** 0.75
+    value = jax.eval_shape(lambda: condition(start.t, start.vector, args))
+    if value.shape != () or not (value.dtype == bool or jnp.issubdtype(value.dtype, jnp.floating)):
+        raise ValueError(
+            "`until` must return a boolean (stop after the step in which it becomes true) or a float (stop where it "
+            f"crosses zero), got an array of {value.dtype} and shape {value.shape}."
+        )
+    if value.dtype == bool:
+        return diffrax.Event(condition)
+    # A real condition is located to the precision of the interpolant.
+    tolerance = float(jnp.finfo(value.dtype).eps) ** 0.75
     return diffrax.Event(condition, root_finder=optx.Newton(rtol=tolerance, atol=tolerance))

@@ -4,10 +4,8 @@ They are functions of the states, so they are worked out when they are first loo
 costs, and the loss of a large network is not evaluated at every step for nobody.
 """
 
-import abc
-from typing import Any
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,58 +15,33 @@ from .._tree import combine, dot, floats, is_traced
 from .._typing import Args
 from ..flow import AbstractFlow
 from ..metric import Euclidean, value_and_covector
+from ._program import compiled
 
 _CHUNKS = (64, 4096)
 """Points in one call, for short and for long trajectories: two programs serve all lengths."""
 
 
-class AbstractMeasures(eqx.Module):
-    """Potential, gradient norm and energy at the saved times; `None` where there is no potential."""
-
-    @abc.abstractmethod
-    def potential(self, ts, ys) -> Float[Array, " times"] | None: ...
-
-    @abc.abstractmethod
-    def gradient_norm(self, ts, ys) -> Float[Array, " times"] | None: ...
-
-    @abc.abstractmethod
-    def energy(self, ts, ys) -> Float[Array, " times"] | None: ...
-
-
-class FlowMeasures(AbstractMeasures):
-    """Measures evaluated with the flow that made the run."""
+class FlowMeasures(NamedTuple):
+    """Measures evaluated with the flow that made the run; `rest` holds the leaves of the state that do not move."""
 
     flow: AbstractFlow
     args: Args
     rest: Any
-    """The leaves of the state that are not float arrays, and hence not in `ys`."""
 
-    def potential(self, ts, ys):
-        return None if self.flow.potential is None else self._along(_potential, ts, ys)
-
-    def gradient_norm(self, ts, ys):
-        return None if self.flow.potential is None else self._along(_gradient_norm, ts, ys)
-
-    def energy(self, ts, ys):
-        return None if self.flow.potential is None else self._along(_energy, ts, ys)
-
-    def _along(self, measure, ts, ys):
-        return evaluate_along(measure, ts, floats(ys), (self.flow, self.args, self.rest))
+    def along(self, name: str, ts, ys) -> Float[Array, " times"] | None:
+        """`"potential"`, `"gradient_norm"` or `"energy"` at every time; `None` if the flow has no potential."""
+        if not self.flow.balanced:
+            return None
+        return evaluate_along(_MEASURES[name], ts, floats(ys), (self.flow, self.args, self.rest))
 
 
-class RecordedMeasures(AbstractMeasures):
-    """Measures read from a file."""
+class RecordedMeasures(NamedTuple):
+    """Measures that were worked out before: read from a file, or inside a transformation."""
 
     recorded: dict[str, Any]
 
-    def potential(self, ts, ys):
-        return self.recorded.get("potential")
-
-    def gradient_norm(self, ts, ys):
-        return self.recorded.get("gradient_norm")
-
-    def energy(self, ts, ys):
-        return self.recorded.get("energy")
+    def along(self, name: str, ts, ys) -> Float[Array, " times"] | None:
+        return self.recorded.get(name)
 
 
 def evaluate_along(fn, ts, ys, operands):
@@ -88,7 +61,7 @@ def evaluate_along(fn, ts, ys, operands):
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
 
-@eqx.filter_jit
+@compiled
 def _map_chunk(fn, ts, ys, operands):
     return jax.lax.map(lambda point: fn(*point, operands), (ts, ys))
 
@@ -109,3 +82,6 @@ def _gradient_norm(t, y, operands):
 def _energy(t, y, operands):
     flow, args, rest = operands
     return flow.energy(t, combine(y, rest), args)
+
+
+_MEASURES = {"potential": _potential, "gradient_norm": _gradient_norm, "energy": _energy}

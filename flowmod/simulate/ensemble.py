@@ -1,27 +1,28 @@
 """`ensemble`: one flow from many starts."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from .._results import RESULTS
-from .._tree import combine, dtype_of, floats, is_float_array, label_of
+from .._tree import combine, floats, is_float_array, label_of
 from .._typing import Args, State
-from ..flow import AbstractFlow
-from ._checks import check_flow, check_max_steps, check_state, check_times, check_tolerances
+from ..flow import AbstractFlow, Units
 from ._labels import to_xarray
 from ._ledger import balance
-from ._leg import LegOptions, Start, run_leg
+from ._leg import Start, run_leg
 from ._measures import FlowMeasures
 from ._postmortem import diagnose
-from ._solvers import choose_solver, is_explicit, tolerances
+from ._program import compiled
+from ._setup import Method, prepare
+from ._solvers import is_explicit
 from .trajectory import Trajectory
 
 _BATCH = 100
@@ -30,7 +31,8 @@ _BATCH = 100
 _SAVED_TIMES = 101
 
 
-class Ensemble(eqx.Module):
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
     """Runs of one flow from many starts, saved at the same times: a sequence of `Trajectory`.
 
     Attributes:
@@ -57,28 +59,28 @@ class Ensemble(eqx.Module):
     measures: FlowMeasures
     start_time: float
     explicit: bool
-    solver: str = eqx.field(static=True)
-    units: tuple = eqx.field(static=True)
+    solver: str
+    units: Units
 
     @cached_property
     def potential(self) -> np.ndarray | None:
         """The potential of every member at every time, (members, T), or `None`."""
-        return self._measure(self.measures.potential)
+        return self._measure("potential")
 
     @cached_property
     def energy(self) -> np.ndarray | None:
         """What the flow dissipates, (members, T), or `None`."""
-        return self._measure(self.measures.energy)
+        return self._measure("energy")
 
     @cached_property
     def ledger(self) -> np.ndarray | None:
         """The energy balance of every member, as for a `Trajectory`; NaN for members that did not reach their end."""
         return None if self.energy is None else balance(self.energy, self.potential, self.dissipated)
 
-    def _measure(self, measure):
+    def _measure(self, name: str):
         members, times = len(self), len(self.ts)
         flat = jax.tree.map(lambda leaf: leaf.reshape(members * times, *leaf.shape[2:]), floats(self.ys))
-        values = measure(np.tile(self.ts, members), flat)
+        values = self.measures.along(name, np.tile(self.ts, members), flat)
         return None if values is None else np.where(np.isfinite(values), values, np.nan).reshape(members, times)
 
     @property
@@ -177,76 +179,55 @@ def ensemble(
     Raises:
         ValueError: for wrong input.
     """
-    check_flow(flow)
-    check_max_steps(max_steps)
-    y0s = check_state("y0s", y0s)
+    method = Method(solver, rtol, atol, observe, until, max_steps, controller, dt0, None)
     members = _count(y0s)
-    dtype = dtype_of(y0s)
-    t1 = ts[-1] if t1 is None and ts is not None else t1
-    t0, t1, ts = check_times(t0, t1, ts, dtype)
-    ts = np.linspace(t0, t1, _SAVED_TIMES, dtype=dtype) if ts is None else ts
-    rtol, atol = tolerances(dtype, rtol, atol)
-    check_tolerances(rtol, atol, y0s)
-    options = LegOptions(
-        solver=choose_solver(solver, rtol, atol),
-        controller=controller,
-        adjoint=diffrax.ForwardMode(),
-        rtol=rtol,
-        atol=atol,
-        dt0=None if dt0 is None else jnp.asarray(dt0, dtype),
-        observe=observe,
-        until=until,
-        ledger=flow.potential is not None,
-        dense=False,
-        capacity=max_steps,
-    )
+    if ts is None and t1 is not None:
+        ts = np.linspace(t0, t1, _SAVED_TIMES)
+    setup = prepare(flow, "y0s", y0s, (t0, t1, ts), args, method, members=True)
     devices = 1 if mesh is None else mesh.size
     batch = min(_BATCH, -(-members // devices))
-    starts = _padded(floats(y0s), members, batch * devices)
-    rest = eqx.filter(y0s, is_float_array, inverse=True)
-    out = _run_members(flow, starts, rest, t0, t1, ts, args, options, batch, mesh)
-    ys, dissipated, observed, result, end_times, ends, steps = jax.tree.map(
-        lambda leaf: np.asarray(leaf)[:members], out
-    )
-    done = (result == RESULTS.max_steps_reached) & (end_times >= t1)
+    # The last start is repeated up to a full batch: a remainder would be compiled as a program of its own.
+    rows = np.minimum(np.arange(-(-members // (batch * devices)) * batch * devices), members - 1)
+    starts = [np.asarray(leaf)[rows] for leaf in setup.leaves if is_float_array(leaf)]
+    out = _run_members(setup.operands(Start(setup.t0, None, None), setup.ts, max_steps), starts, batch, mesh)
+    vectors, observed, ends, report = jax.tree.map(lambda leaf: np.asarray(leaf)[:members], out)
+    end_times, result, steps = report[:, 0], report[:, 1].astype(int), report[:, 2:].astype(int)
+    done = (result == RESULTS.max_steps_reached.value) & (end_times >= setup.t1)
     return Ensemble(
-        ts=np.asarray(ts),
-        ys=combine(ys, rest),
-        dissipated=dissipated,
+        ts=np.asarray(setup.ts),
+        ys=setup.packing.state(vectors, setup.rest),
+        dissipated=setup.packing.dissipated(vectors),
         observed=observed,
-        result=np.where(done, int(RESULTS.successful), result),
+        result=np.where(done, RESULTS.successful.value, result),
         end_times=end_times,
-        ends=ends,
+        ends=setup.packing.state(ends, setup.rest),
         steps=steps,
-        measures=FlowMeasures(flow, args, rest),
+        measures=FlowMeasures(flow, args, setup.rest_tree),
         start_time=float(t0),
-        explicit=is_explicit(options.solver),
-        solver=type(options.solver).__name__,
+        explicit=is_explicit(setup.options.solver),
+        solver=type(setup.options.solver).__name__,
         units=flow.units,
     )
 
 
 def _count(y0s: State) -> int:
-    counts = {label_of(path): leaf.shape[:1] for path, leaf in jax.tree.leaves_with_path(floats(y0s))}
-    if len(set(counts.values())) != 1 or () in counts.values() or (0,) in counts.values():
+    leaves = jax.tree.leaves_with_path(floats(y0s))
+    sizes = {label_of(path) or "y": leaf.shape[:1] for path, leaf in leaves}
+    if len(set(sizes.values())) != 1 or () in sizes.values() or (0,) in sizes.values():
         raise ValueError(
-            f"`y0s` must have one leading axis, the same for every leaf: one entry per start. Got leading sizes {counts}."
+            "`y0s` must be a state whose every float leaf has a leading axis of one length, an entry for each start; "
+            f"got leading axes {sizes}."
         )
-    return next(iter(counts.values()))[0]
+    return next(iter(sizes.values()))[0]
 
 
-def _padded(starts, members: int, multiple: int):
-    """Repeat the last start up to a full batch: a remainder would be compiled as a program of its own."""
-    rows = np.minimum(np.arange(-(-members // multiple) * multiple), members - 1)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], starts)
+@compiled
+def _run_members(operands, starts, batch, mesh):
+    flow, packing, rest, start, *others = operands
 
-
-@eqx.filter_jit
-def _run_members(flow, starts, rest, t0, t1, ts, args, options, batch, mesh):
-    def one(y0):
-        start = Start(t0, combine(y0, rest), jnp.zeros((), dtype_of(y0)) if options.ledger else None)
-        leg = run_leg(flow, start, t1, ts, args, options, options.capacity)
-        return leg.ys, leg.dissipated, leg.observed, leg.result, leg.end.t, floats(leg.end.y), leg.steps
+    def one(leaves):
+        leg = run_leg(flow, packing, rest, start._replace(vector=packing.pack(leaves)), *others)
+        return leg.vectors, leg.observed, leg.end.vector, leg.report
 
     many = partial(jax.lax.map, one, batch_size=batch)
     if mesh is None:

@@ -4,30 +4,31 @@ from collections.abc import Callable
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from .._results import RESULTS
-from .._tree import combine, dtype_of, floats, is_float_array, is_traced, size
+from .._tree import is_traced
 from .._typing import Args, State
 from ..flow import AbstractFlow
 from ._advice import advice
-from ._checks import check_flow, check_max_steps, check_state, check_times, check_tolerances
 from ._interpolation import Interpolation, join
-from ._leg import Leg, LegOptions, Start, run_leg
+from ._leg import Leg, Start, run_leg
 from ._measures import FlowMeasures, RecordedMeasures
+from ._packing import Packing
 from ._postmortem import diagnose
+from ._program import compiled
 from ._progress import Progress
-from ._solvers import choose_solver, is_explicit, tolerances
+from ._setup import Method, Setup, prepare
+from ._solvers import is_explicit
 from .trajectory import Trajectory
 
 _BUFFER = 2**20
 """Numbers that the buffer of one leg holds; a longer run takes more legs."""
 
-_run_leg = eqx.filter_jit(run_leg)
+_run_leg = compiled(run_leg)
 
 
 class SimulationError(RuntimeError):
@@ -74,7 +75,7 @@ def simulate(
         solver: `None` for Tsit5, explicit and adaptive; `"stiff"` for Kvaerno5 with Newton iterations, for states of
             up to a few hundred numbers; or any diffrax solver.
         rtol: relative error of a step; 1e-6 for a float64 state, 1e-4 for float32.
-        atol: absolute error of a step, in the state's unit, a number; 1e-9 or 1e-6.
+        atol: absolute error of a step, in the state's unit, a number or a tree like the state; 1e-9 or 1e-6.
         args: handed to everything that is a function of the state.
         observe: `observe(t, y, args)`, a pytree of arrays to save beside the states.
         until: `until(t, y, args)` stops the run: a boolean, after the step in which it becomes true; a float, where it
@@ -100,144 +101,136 @@ def simulate(
         print(trajectory)
         ```
     """
-    check_flow(flow)
-    check_max_steps(max_steps)
-    y0 = check_state("y0", y0)
-    dtype = dtype_of(y0)
-    t0, t1, ts = check_times(t0, t1, ts, dtype)
-    rtol, atol = tolerances(dtype, rtol, atol)
-    check_tolerances(rtol, atol, y0)
-    traced = is_traced(flow, y0, t0, t1, ts, args, rtol, atol, dt0)
-    if traced and (ts is None or dense or progress):
-        raise ValueError(
-            "Inside a JAX transformation `simulate` needs `ts`, the times to save at, and neither `dense` nor "
-            "`progress`: the number of steps is not known there."
-        )
-    capacity = max_steps if traced else _capacity(y0, ts, dense)
-    options = LegOptions(
-        solver=choose_solver(solver, rtol, atol),
-        controller=controller,
-        adjoint=_adjoint(adjoint, traced),
-        rtol=rtol,
-        atol=atol,
-        dt0=None if dt0 is None else jnp.asarray(dt0, dtype),
-        observe=observe,
-        until=until,
-        ledger=flow.potential is not None,
-        dense=dense,
-        capacity=capacity,
-    )
-    start = Start(t0, y0, np.zeros((), dtype) if options.ledger else None)
-    if traced:
-        return _traced_run(flow, start, t1, ts, args, options)
-    legs = _run_legs(flow, start, t1, ts, args, options, max_steps, progress)
-    trajectory = _assemble(flow, start, t1, ts, args, options, legs)
+    method = Method(solver, rtol, atol, observe, until, max_steps, controller, dt0, adjoint)
+    setup = prepare(flow, "y0", y0, (t0, t1, ts), args, method)
+    if is_traced(flow, y0, t0, t1, ts, args, rtol, atol, dt0):
+        if ts is None or dense or progress:
+            raise ValueError(
+                "Inside a JAX transformation `simulate` needs `ts`, the times to save at, and neither `dense` nor "
+                "`progress`: the number of steps is not known there."
+            )
+        return _traced_run(setup, adjoint)
+    options = setup.options._replace(dense=dense, capacity=_capacity(setup.packing, ts, dense))
+    setup = setup._replace(options=options)
+    trajectory = _assemble(setup, *_run_legs(setup, max_steps, progress))
     if throw and not trajectory.result.is_okay:
-        raise _error(trajectory, float(t0))
+        raise _error(trajectory, float(setup.t0))
     return trajectory
 
 
-def _capacity(y0, ts, dense: bool) -> int:
+def _capacity(packing: Packing, ts: Any, dense: bool) -> int:
+    """How many steps a leg has room for."""
     if ts is not None and not dense:
         return 2**16  # nothing is kept for each step
-    per_step = size(y0) * (8 if dense else 1)
+    per_step = packing.size * (8 if dense else 1)
     return max(16, min(4096, _BUFFER // per_step))
 
 
-def _adjoint(adjoint, traced: bool) -> diffrax.AbstractAdjoint:
-    if adjoint is not None:
-        return adjoint
-    # Without a derivative to take, a plain loop is up to twice as fast as the checkpointed one.
-    return diffrax.RecursiveCheckpointAdjoint() if traced else diffrax.ForwardMode()
-
-
-def _run_legs(flow, start, t1, ts, args, options, max_steps, shown) -> list[Leg]:
-    legs, steps = [], 0
-    bar = Progress(shown, float(start.t), float(t1), options.capacity)
+def _run_legs(setup: Setup, max_steps: int, shown: bool) -> tuple[list[Leg], list[list[float]]]:
+    """Legs until the end, a failure or `max_steps`, and their reports."""
+    legs, reports, steps = [], [], 0
+    start, times = Start(setup.t0, setup.packing.pack(setup.leaves, np), None), setup.ts
+    bar = Progress(shown, float(setup.t0), float(setup.t1), setup.options.capacity)
     try:
         while True:
             budget = min(bar.budget, max_steps - steps)
-            times = ts if ts is None else np.maximum(ts, start.t)
-            leg = _run_leg(flow, start, t1, times, args, options, np.asarray(budget))
+            leg = _run_leg(*setup.operands(start, times, np.asarray(budget)))
             legs.append(leg)
-            steps += int(np.sum(leg.steps))
-            bar.leg_done(float(leg.end.t), len(legs))
-            paused = int(leg.result) == RESULTS.max_steps_reached and float(leg.end.t) < float(t1)
-            if not paused or steps >= max_steps:
-                return legs
-            start = leg.end
+            reports.append(np.asarray(leg.report).tolist())
+            end_t, code, accepted, rejected = reports[-1]
+            steps += int(accepted + rejected)
+            bar.leg_done(end_t, len(legs))
+            if code != RESULTS.max_steps_reached.value or end_t >= setup.t1 or steps >= max_steps:
+                return legs, reports
+            start, times = leg.end, None if times is None else np.maximum(times, leg.end.t)
     finally:
         bar.close()
 
 
-def _assemble(flow, start, t1, ts, args, options, legs: list[Leg]) -> Trajectory:
+def _assemble(setup: Setup, legs: list[Leg], reports: list[list[float]]) -> Trajectory:
     """Un-pad and join the legs, and find the cause of a failure."""
-    last = legs[-1]
-    parts, saved = [], 0
-    for leg in legs:
-        leg_ts = np.asarray(leg.ts)
-        count = int(np.count_nonzero(np.isfinite(leg_ts)))
-        # With `ts` every leg saves the times before it once more, at its start; they are passed over.
-        rows = slice(saved if ts is not None else 0, count)
-        if ts is not None:
-            saved = max(saved, count)
-        kept = (leg_ts, leg.ys, leg.dissipated, leg.observed)
-        parts.append(jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], kept))
-    end_t = np.asarray(last.end.t)
-    if ts is None and end_t > parts[-1][0][-1:].max(initial=-np.inf) and end_t > start.t:
-        end = (end_t, floats(last.end.y), last.end.dissipated, last.end_observed)
-        parts.append(jax.tree.map(lambda leaf: np.asarray(leaf)[None], end))
-    times, states, dissipated, observed = (
-        parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    )
-    accepted, rejected = (int(n) for n in sum(np.asarray(leg.steps) for leg in legs))
-    result = RESULTS(int(last.result))
-    if result is RESULTS.max_steps_reached and end_t >= t1:
+    flow, packing = setup.flow, setup.packing
+    times, vectors, observed = _saved(setup, legs)
+    accepted, rejected = (int(sum(report[index] for report in reports)) for index in (2, 3))
+    end_t, result = reports[-1][0], RESULTS(int(reports[-1][1]))
+    if result is RESULTS.max_steps_reached and end_t >= setup.t1:
         result = RESULTS.successful
     reason = ""
     if not result.is_okay:
-        mean_step = (float(end_t) - float(start.t)) / max(accepted, 1)
-        explicit = is_explicit(options.solver)
-        result, reason = diagnose(flow, result, float(end_t), last.end.y, args, float(t1), mean_step, explicit)
-    rest = eqx.filter(start.y, is_float_array, inverse=True)
-    interpolation = Interpolation(join([leg.interpolation for leg in legs]), rest) if options.dense else None
+        mean_step = (end_t - float(setup.t0)) / max(accepted, 1)
+        last = packing.state(jnp.asarray(legs[-1].end.vector), setup.rest)
+        explicit = is_explicit(setup.options.solver)
+        result, reason = diagnose(flow, result, end_t, last, setup.args, float(setup.t1), mean_step, explicit)
+    interpolation = None
+    if setup.options.dense:
+        interpolation = Interpolation(join([leg.interpolation for leg in legs]), packing, setup.rest)
     return Trajectory(
         ts=times,
-        ys=combine(states, rest),
-        dissipated=dissipated,
+        ys=packing.state(vectors, setup.rest),
+        dissipated=packing.dissipated(vectors),
         observed=observed,
         stats={"accepted": accepted, "rejected": rejected},
         result=result,
         end_time=end_t,
-        measures=FlowMeasures(flow, args, rest),
+        measures=FlowMeasures(flow, setup.args, setup.rest_tree),
         interpolation=interpolation,
         reason=reason,
-        solver=type(options.solver).__name__,
+        solver=type(setup.options.solver).__name__,
         units=flow.units,
     )
 
 
-def _traced_run(flow, start, t1, ts, args, options) -> Trajectory:
-    leg = run_leg(flow, start, t1, ts, args, options, options.capacity)
-    rest = eqx.filter(start.y, is_float_array, inverse=True)
-    measures = FlowMeasures(flow, args, rest)
+def _saved(setup: Setup, legs: list[Leg]):
+    """Times, vectors and observations of all legs without their padding."""
+    parts, before = [], 0
+    for leg in legs:
+        ts = np.asarray(leg.ts)
+        count = int(np.count_nonzero(np.isfinite(ts)))
+        # With `ts` every leg saves the times before it once more, at its start; they are passed over.
+        first = 0 if setup.ts is None else before
+        kept = (ts, leg.vectors, leg.observed)
+        parts.append(jax.tree.map(lambda leaf, first=first, count=count: np.asarray(leaf)[first:count], kept))
+        before = max(before, count)
+    end = legs[-1].end
+    if (
+        setup.options.until is not None
+        and setup.ts is None
+        and float(end.t) > parts[-1][0][-1:].max(initial=float(setup.t0))
+    ):
+        # The place where `until` was met lies between two steps.
+        parts.append(jax.tree.map(lambda leaf: np.asarray(leaf)[None], (end.t, end.vector, legs[-1].end_observed)))
+    if len(parts) == 1:
+        return parts[0]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _traced_run(setup: Setup, adjoint) -> Trajectory:
+    packing, options = setup.packing, setup.options
+    if adjoint is None:
+        options = options._replace(adjoint=diffrax.RecursiveCheckpointAdjoint())
+    setup = setup._replace(options=options)
+    start = Start(setup.t0, packing.pack(setup.leaves), None)
+    leg = run_leg(*setup.operands(start, setup.ts, options.capacity))
+    measures = FlowMeasures(setup.flow, setup.args, setup.rest_tree)
     # Worked out here, because the flow itself can't leave a transformation; what nobody uses is not computed.
-    names = ("potential", "gradient_norm", "energy") if options.ledger else ()
-    recorded = {name: getattr(measures, name)(leg.ts, leg.ys) for name in names}
-    done = (leg.result == RESULTS.max_steps_reached) & (leg.end.t >= t1)
+    names = ("potential", "gradient_norm", "energy") if packing.ledger else ()
+    ys = packing.state(leg.vectors, setup.rest)
+    recorded = {name: measures.along(name, leg.ts, ys) for name in names}
+    _, code, accepted, rejected = leg.report
+    done = (code == RESULTS.max_steps_reached.value) & (leg.end.t >= setup.t1)
     return Trajectory(
         ts=leg.ts,
-        ys=combine(leg.ys, rest),
-        dissipated=leg.dissipated,
+        ys=ys,
+        dissipated=packing.dissipated(leg.vectors),
         observed=leg.observed,
-        stats={"accepted": leg.steps[0], "rejected": leg.steps[1]},
-        result=jnp.where(done, int(RESULTS.successful), leg.result),
+        stats={"accepted": accepted.astype(int), "rejected": rejected.astype(int)},
+        result=jnp.where(done, RESULTS.successful.value, code).astype(int),
         end_time=leg.end.t,
         measures=RecordedMeasures(recorded),
         interpolation=None,
         reason="",
         solver=type(options.solver).__name__,
-        units=flow.units,
+        units=setup.flow.units,
     )
 
 

@@ -1,22 +1,25 @@
 """The result of a run: un-padded, labelled, and able to say why it ended."""
 
+import dataclasses
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._tree import floats, is_traced, label_of
+from ..flow import Units
 from ._advice import advice
 from ._interpolation import Interpolation
 from ._ledger import balance
-from ._measures import AbstractMeasures
+from ._measures import FlowMeasures, RecordedMeasures
 
 
-class Trajectory(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
     """States along a run, with what was measured on the way.
 
     Arrays are NumPy arrays, or JAX arrays where `simulate` was called inside a JAX transformation.
@@ -42,26 +45,26 @@ class Trajectory(eqx.Module):
     stats: dict[str, Any]
     result: Any
     end_time: Any
-    measures: AbstractMeasures
+    measures: FlowMeasures | RecordedMeasures
     interpolation: Interpolation | None
-    reason: str = eqx.field(static=True)
-    units: tuple = eqx.field(static=True)
-    solver: str = eqx.field(static=True)
+    reason: str = dataclasses.field(metadata={"static": True})
+    units: Units = dataclasses.field(metadata={"static": True})
+    solver: str = dataclasses.field(metadata={"static": True})
 
     @cached_property
     def potential(self) -> Float[Array, " times"] | None:
         """`f` at every saved time, in the potential's unit; `None` if the flow has no potential."""
-        return self.measures.potential(self.ts, self.ys)
+        return self.measures.along("potential", self.ts, self.ys)
 
     @cached_property
     def gradient_norm(self) -> Float[Array, " times"] | None:
         """The dual norm `sqrt(grad f^T M^-1 grad f)` at every saved time; `None` without a potential."""
-        return self.measures.gradient_norm(self.ts, self.ys)
+        return self.measures.along("gradient_norm", self.ts, self.ys)
 
     @cached_property
     def energy(self) -> Float[Array, " times"] | None:
         """What the flow dissipates: the potential, or for an `InertialFlow` the mechanical energy."""
-        return self.measures.energy(self.ts, self.ys)
+        return self.measures.along("energy", self.ts, self.ys)
 
     @cached_property
     def ledger(self) -> Float[Array, " times"] | None:

@@ -1,0 +1,104 @@
+"""The phase portrait of a flow of two numbers: directions, nullclines, fixed points and where paths end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .._tree import ravel
+from .._typing import Args, State
+from ..flow import AbstractFlow, Equilibria
+from ..simulate import Ensemble, Trajectory
+from ._axes import axes_or_new
+from ._equilibria import draw_equilibria
+from ._palette import INK, MUTED
+from ._paths import draw_paths, groups_of, paths_of
+from ._plane import Plane, plane_of
+from ._zeros import zero_lines
+
+_NODES = 121
+_EVERY = 4
+"""Streamlines need the field on a coarser grid than nullclines do."""
+
+_DASHES = ("--", ":")
+
+
+def phase_portrait(
+    flow: AbstractFlow,
+    box: tuple[State, State],
+    ensemble: Trajectory | Ensemble | Sequence[Trajectory | Ensemble] = (),
+    equilibria: Equilibria | None = None,
+    *,
+    nullclines: bool = True,
+    scale: str = "linear",
+    t: Any = 0.0,
+    args: Args = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the vector field of a flow of two numbers, and what organises it.
+
+    Args:
+        flow: the flow; a time-dependent one is frozen at `t`.
+        box: the lower and the upper corner, two trees like the state.
+        ensemble: runs of this flow, a `Trajectory`, an `Ensemble` or a sequence of them. An open mark is a start, and
+            the colour says at which stable equilibrium a run ends, grey that it ends at none. Without `equilibria`,
+            runs with one colour end together.
+        equilibria: fixed points to mark, as `fm.equilibria(flow, box)` finds them: filled where stable, open where
+            unstable, half filled for a saddle, a square where linearisation does not tell.
+        nullclines: whether to draw where each component of the velocity vanishes.
+        scale: `"linear"`, or `"log"` for positive states that range over orders of magnitude.
+        t: the time at which the field is drawn.
+        args: handed to the flow.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if the box does not fit the flow or has not two numbers, or if runs or equilibria are of another
+            state.
+    """
+    plane = plane_of(box, scale, flow.units)
+    paths = paths_of("ensemble", ensemble, plane, lambda y: y)
+    fractions = np.linspace(0, 1, _NODES)
+    numbers = plane.grid(fractions)
+    velocities = plane.evaluate(_velocity, numbers, t, (flow, args))
+
+    ax = axes_or_new(ax)
+    plane.frame(ax)
+    _draw_field(ax, plane, numbers, velocities)
+    if nullclines:
+        for component, dashes in enumerate(_DASHES):
+            line = zero_lines(ax, numbers, velocities[..., component])
+            name = plane.labels[component][0]
+            ax.plot(*line.T, color=INK, linestyle=dashes, linewidth=1.1, label=f"{name}\u2032 = 0", zorder=2)
+    draw_paths(ax, paths, groups_of(paths, plane, equilibria))
+    draw_equilibria(ax, plane, equilibria)
+    return ax
+
+
+def _draw_field(ax: Axes, plane: Plane, numbers: np.ndarray, velocities: np.ndarray) -> None:
+    """Streamlines, drawn in fractions of the axes.
+
+    matplotlib wants an even grid, which on logarithmic axes only the logarithms are on.
+    """
+    speeds = (velocities / plane.stretch(numbers))[::_EVERY, ::_EVERY]
+    fractions = np.linspace(0, 1, len(speeds))
+    ax.streamplot(
+        fractions,
+        fractions,
+        np.ma.masked_invalid(speeds[..., 0]),
+        np.ma.masked_invalid(speeds[..., 1]),
+        transform=ax.transAxes,
+        density=0.8,
+        color=MUTED,
+        linewidth=0.5,
+        arrowsize=0.6,
+        zorder=1,
+    )
+
+
+def _velocity(t: Any, y: State, operands: tuple[AbstractFlow, Args]) -> Any:
+    flow, args = operands
+    return ravel(flow.vector_field(t, y, args))

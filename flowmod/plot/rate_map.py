@@ -1,0 +1,92 @@
+"""The contraction rate over a plane of states: where neighbours approach each other, and where they part."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import CenteredNorm
+
+from .._typing import Args, State
+from ..contraction import contraction_rate
+from ..flow import AbstractFlow
+from ..metric import AbstractMetric
+from ._axes import axes_or_new, rate_label
+from ._palette import INK
+from ._plane import plane_of
+from ._zeros import zero_lines
+
+_CELLS = 90
+_NO_RATE = "#BFBFBF"
+
+
+def rate_map(
+    flow: AbstractFlow,
+    box: tuple[State, State],
+    *,
+    metric: AbstractMetric | None = None,
+    limit: float | None = None,
+    scale: str = "linear",
+    t: Any = 0.0,
+    args: Args = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw `fm.contraction_rate` at every state of a plane.
+
+    Purple is contracting, orange is not, grey has no rate because the metric is none there; the line is where the
+    rate is zero. It is a map of rates at states: what is purple is not proved to contract between the points.
+
+    Args:
+        flow: the flow.
+        box: the lower and the upper corner, two trees like the state.
+        metric: the metric of the rate; the flow's own by default, else Euclidean.
+        limit: the rate, in 1/time, from which on colours no longer change: the same for two maps that are compared.
+            By default the larger rates of the sign that has the smaller ones are all told apart.
+        scale: `"linear"`, or `"log"` for positive states that range over orders of magnitude.
+        t: the time at which flow and metric are drawn.
+        args: handed to the flow and to the metric.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes. The colour bar is `ax.figure.axes[-1]`.
+
+    Raises:
+        ValueError: if the box does not fit the flow or has not two numbers, if `limit` is not positive, or if there is
+            no finite rate at all.
+    """
+    if limit is not None and not limit > 0:
+        raise ValueError(f"`limit` must be positive, the rate at which colours end, got {limit}.")
+    plane = plane_of(box, scale, flow.units)
+    edges = plane.placed(np.repeat(np.linspace(0, 1, _CELLS + 1)[:, None], 2, axis=1))
+    # Centres of cells, not corners: metrics often end on the edge of a box, as at zero concentration.
+    centres = plane.grid((np.arange(_CELLS) + 0.5) / _CELLS)
+    rates = plane.evaluate(_rate, centres, t, (flow, args, metric))
+    finite = rates[np.isfinite(rates)]
+    if not finite.size:
+        raise ValueError("`metric` gives no finite rate anywhere in `box`: it must be positive definite there.")
+
+    ax = axes_or_new(ax)
+    limit = _limit(finite) if limit is None else limit
+    colours = colormaps["PuOr"].with_extremes(bad=_NO_RATE)
+    cells = ax.pcolormesh(
+        *edges.T, np.ma.masked_invalid(rates), cmap=colours, norm=CenteredNorm(0.0, limit), rasterized=True
+    )
+    above, below = finite.max() > limit, finite.min() < -limit
+    extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get((above, below), "neither")
+    bar = ax.figure.colorbar(cells, ax=ax, label=rate_label(flow.units), extend=extend)
+    bar.ax.axhline(0.0, color=INK, linewidth=1.0)
+    line = zero_lines(ax, centres, rates)
+    ax.plot(*line.T, color=INK, linewidth=1.0, label="rate = 0")
+    plane.frame(ax)
+    return ax
+
+
+def _limit(rates: np.ndarray) -> float:
+    """Rates may be -200 on one side and 1 on the other: the colours serve the smaller side, and half of the picture."""
+    largest = max(min(rates.max(), -rates.min()), float(np.median(np.abs(rates))))
+    return largest or 1.0
+
+
+def _rate(t: Any, y: State, operands: tuple[AbstractFlow, Args, AbstractMetric | None]) -> Any:
+    flow, args, metric = operands
+    return contraction_rate(flow, y, t, args, metric)

@@ -1,0 +1,30 @@
+"""Ground rules for all tests: double precision, no silent promotion or broadcasting, types checked at run time."""
+
+import json
+from pathlib import Path
+
+import jax
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def oracle():
+    """Independent reference numbers by name, made with NumPy, SciPy and sympy."""
+
+    def read(name):
+        return json.loads((DATA / f"{name}.json").read_text())
+
+    return read
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(20260304)
