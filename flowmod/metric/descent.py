@@ -10,7 +10,10 @@ from ._base import AbstractMetric
 
 
 def value_and_covector(potential: Potential, y: State, args: Args = None) -> tuple[Float[Array, ""], Covector]:
-    """The potential at `y` and its gradient, a covector, with respect to the float leaves."""
+    """The potential at `y` and its gradient, a covector, with respect to the float leaves.
+
+    The gradient is NaN where the potential is not finite: it can look sound there, as that of `log(y)` for `y < 0`.
+    """
 
     def scalar(leaves):
         value = jnp.asarray(potential(combine(leaves, y), args))
@@ -23,7 +26,9 @@ def value_and_covector(potential: Potential, y: State, args: Args = None) -> tup
             raise ValueError(f"`potential` must return a float, got {value.dtype}.")
         return value
 
-    return jax.value_and_grad(scalar)(floats(y))
+    value, covector = jax.value_and_grad(scalar)(floats(y))
+    defined = jnp.isfinite(value)
+    return value, jax.tree.map(lambda leaf: jnp.where(defined, leaf, jnp.nan), covector)
 
 
 def steepest_descent(

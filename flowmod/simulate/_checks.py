@@ -66,36 +66,58 @@ def _with_arrays(argument: str, y: PyTree) -> PyTree:
 
 def check_times(t0: Any, t1: Any, ts: Any, dtype: np.dtype) -> tuple[Any, Any, Any]:
     """Start, end and saved times in the state's precision: diffrax would widen a float32 state to that of times."""
-    if ts is not None:
-        if np.ndim(ts) != 1 or np.size(ts) == 0:
-            raise ValueError(f"`ts` must be a one-dimensional array of times, got shape {np.shape(ts)}.")
-        if not is_traced(ts):
-            wide = np.asarray(ts, dtype=np.float64)
-            if not np.isfinite(wide).all() or (np.diff(wide) < 0).any():
-                raise ValueError(f"`ts` must be finite and in ascending order, got {wide}: sort it with `jnp.sort`.")
-        t1 = ts[-1] if t1 is None else t1
+    ts = None if ts is None else _check_saved_times(ts)
+    t1 = ts[-1] if t1 is None and ts is not None else t1
     if t1 is None:
         raise ValueError("`t1` must be given: the time at which the run ends.")
     if not is_traced(t0, t1):
-        if np.ndim(t0) or np.ndim(t1) or not (math.isfinite(t0) and math.isfinite(t1) and t0 < t1):
+        first, last = require_number("t0", t0), require_number("t1", t1)
+        if not (math.isfinite(first) and math.isfinite(last) and first < last):
             raise ValueError(
                 f"`t1` must be a finite time after `t0`, got t0 = {t0} and t1 = {t1}. To run backwards, reverse the "
                 "field's sign."
             )
-        if ts is not None and not is_traced(ts) and (ts[0] < t0 or ts[-1] > t1):
+        if ts is not None and not is_traced(ts) and (ts[0] < first or ts[-1] > last):
             raise ValueError(f"`ts` must lie between t0 = {t0} and t1 = {t1}, got {ts[0]} to {ts[-1]}.")
-    as_time = np.asarray if not is_traced(t0, t1, ts) else jnp.asarray
+    as_time = jnp.asarray if is_traced(t0, t1, ts) else np.asarray
     return as_time(t0, dtype), as_time(t1, dtype), None if ts is None else as_time(ts, dtype)
 
 
+def _check_saved_times(ts: Any) -> Any:
+    if is_traced(ts):
+        ts = jnp.asarray(ts)
+    else:
+        try:
+            ts = np.asarray(ts, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`ts` must be an array of times, got {ts!r}.") from error
+    if ts.ndim != 1 or ts.size == 0:
+        raise ValueError(f"`ts` must be a one-dimensional array of times, got shape {ts.shape}.")
+    if not is_traced(ts) and not (np.isfinite(ts).all() and (np.diff(ts) >= 0).all()):
+        raise ValueError(f"`ts` must be finite and in ascending order, got {ts}: sort it with `jnp.sort`.")
+    return ts
+
+
+def require_number(argument: str, value: Any) -> float:
+    if np.ndim(value) == 0 and not isinstance(value, str | bool):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    raise ValueError(f"`{argument}` must be a number, got {value!r}.")
+
+
 def check_tolerances(rtol: Any, atol: Any, dtype: np.dtype) -> None:
+    """A relative tolerance above rounding; an absolute one that is not negative, a number or a packed tree."""
     least = 8 * float(np.finfo(dtype).eps)
-    if not is_traced(rtol) and not rtol >= least:
+    if not is_traced(rtol) and not require_number("rtol", rtol) >= least:
         raise ValueError(
             f"`rtol` must be at least {least:.2g} for a {dtype} state, got {rtol}: a smaller error than rounding can't "
             "be asked for." + (" Use float64 for more." if dtype == np.float32 else "")
         )
-    if not is_traced(atol) and not np.all(np.asarray(atol) >= 0):
+    if not is_traced(atol) and not np.all(
+        np.asarray(require_number("atol", atol) if np.ndim(atol) == 0 else atol) >= 0
+    ):
         raise ValueError(f"`atol` must not be negative, got {atol}.")
 
 

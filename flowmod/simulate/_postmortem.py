@@ -45,8 +45,8 @@ def diagnose(flow: AbstractFlow, result: RESULTS, t: float, y: Any, args: Any, t
         # At its stability limit an explicit method steps by 2 to 5 times the fastest time scale, whatever happens.
         if mean_step > 0 and rate * mean_step > 1 and rate * (t1 - t) > 100:
             return RESULTS.stiff, (
-                f"The flow is stiff: the fastest rate at t = {t:.6g} is {rate:.3g} per unit of time, which holds the mean step at "
-                f"{mean_step:.3g} with {t1 - t:.3g} still to go."
+                f"The flow is stiff: the fastest rate at t = {t:.6g}, {show_state(y)}, is {rate:.3g} per unit of time, "
+                f"which holds the mean step at {mean_step:.3g} with {t1 - t:.3g} still to go."
             )
     reached = f"It got to t = {t:.6g} of {t1:.6g} with a mean step of {mean_step:.3g}; the flow is finite there"
     return result, f"{result} {reached}, {show_state(y)}."

@@ -9,9 +9,7 @@ import scipy.linalg
 import flowmod as fm
 from tests.zoo import STATE_DEPENDENT, generic_mass, generic_potential, rosenbrock, rosenbrock_residual, toggle
 
-SYSTEM = fm.VectorField(
-    lambda t, x, args: jnp.stack([-x[0] - x[0] ** 3 + x[1], -x[0] - 2 * x[1] + 0.5 * jnp.sin(t)])
-)
+SYSTEM = fm.VectorField(lambda t, x, args: jnp.stack([-x[0] - x[0] ** 3 + x[1], -x[0] - 2 * x[1] + 0.5 * jnp.sin(t)]))
 
 
 def theta(t, x, args):

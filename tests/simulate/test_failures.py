@@ -158,7 +158,10 @@ WRONG = {
     ),
     "not a scalar": (lambda: fm.simulate(fm.GradientFlow(lambda y, args: y), jnp.ones(2), 1.0), "must return a scalar"),
     "no axis": (lambda: fm.ensemble(DECAY, 1.0, 1.0), "leading axis"),
-    "two lengths": (lambda: fm.ensemble(DECAY, {"a": jnp.ones(2), "b": jnp.ones(3)}, 1.0), "leading axis of one length"),
+    "two lengths": (
+        lambda: fm.ensemble(DECAY, {"a": jnp.ones(2), "b": jnp.ones(3)}, 1.0),
+        "leading axis of one length",
+    ),
 }
 
 
@@ -190,7 +193,11 @@ def test_fuzzed_times_and_tolerances_run_or_are_refused(t0, t1, ts, rtol, atol):
 leaves = st.one_of(
     st.floats(-2, 2), st.integers(-2, 2), st.none(), st.booleans(), st.text(max_size=2), st.just(float("nan"))
 )
-trees = st.recursive(leaves, lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from("ab"), inner, max_size=2)), max_leaves=4)
+trees = st.recursive(
+    leaves,
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from("ab"), inner, max_size=2)),
+    max_leaves=4,
+)
 
 
 @settings(max_examples=60, deadline=None)
