@@ -13,13 +13,16 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
+
+
 def floats(tree: PyTree) -> PyTree:
     """The float arrays of a tree; every other leaf becomes `None`."""
     return eqx.filter(tree, is_float_array)
 
 
 def is_float_array(leaf: Any) -> bool:
-    if not isinstance(leaf, jax.Array | np.ndarray):
+    if not isinstance(leaf, _ARRAYS):
         return False
     return leaf.dtype.kind == "f" or jnp.issubdtype(leaf.dtype, jnp.floating)  # the first is fast, the second knows all
 

@@ -6,13 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from .._results import RESULTS
-from .._tree import floats, is_float_array, label_of
+from .._tree import combine, floats, is_float_array, label_of
 from ._labels import to_xarray
 from ._measures import RecordedMeasures
 from .trajectory import Trajectory
@@ -80,12 +79,16 @@ def load(path: str | Path, like: PyTree = None) -> Trajectory:
     Raises:
         ValueError: if there is no such file, it is not a whole netCDF4 file, not one of ours, or not `like` the state.
     """
+    import h5py
     import xarray as xr
 
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"`path` {path} is not a file: check the name, or save a trajectory there first.")
     try:
+        # h5netcdf stumbles over its own finaliser on a broken file, so HDF5 has the first look.
+        with h5py.File(path) as whole:
+            whole.visititems(lambda name, item: None)
         with xr.open_dataset(path, engine="h5netcdf", decode_times=False, decode_cf=False) as opened:
             dataset = opened.load()
     except Exception as error:  # whatever h5py makes of a broken file
@@ -146,12 +149,9 @@ def _fill(skeleton: Any, values: dict[str, np.ndarray]) -> PyTree:
 
 
 def _as_tree_of(like: PyTree, ys: PyTree) -> PyTree:
-    wanted, leaves = jax.tree.leaves_with_path(floats(like)), jax.tree.leaves(ys)
-    names = [label_of(path) for path, _ in jax.tree.leaves_with_path(ys)]
-    if [label_of(path) for path, _ in wanted] != names:
-        raise ValueError(
-            f"`like` has the leaves {[label_of(path) for path, _ in wanted]}, but the file has {names}: give a state "
-            "of the run that was saved."
-        )
-    filled = jax.tree.unflatten(jax.tree.structure(floats(like)), leaves)
-    return eqx.combine(filled, eqx.filter(like, is_float_array, inverse=True))
+    wanted = [label_of(path) for path, _ in jax.tree.leaves_with_path(floats(like))]
+    given = {label_of(path): leaf for path, leaf in jax.tree.leaves_with_path(ys)}
+    if sorted(wanted) != sorted(given):
+        raise ValueError(f"`like` has the leaves {wanted}, but the file has {list(given)}: give a state of that run.")
+    filled = jax.tree.unflatten(jax.tree.structure(floats(like)), [given[name] for name in wanted])
+    return combine(filled, like)
