@@ -4,7 +4,7 @@
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import typing
 
 # models
 from . import bio as bio
@@ -43,14 +43,14 @@ from .simulate import ensemble as ensemble
 from .simulate import load as load
 from .simulate import simulate as simulate
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from . import plot as plot
     from . import study as study
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     # Figures and studies load matplotlib and xarray, which a script that only computes does not need.
     if name in ("plot", "study"):
         return importlib.import_module(f".{name}", __name__)

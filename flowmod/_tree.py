@@ -70,7 +70,12 @@ def dtype_of(tree: PyTree) -> np.dtype:
 
 def is_traced(*trees: Any) -> bool:
     """Whether any leaf is a JAX tracer, so that its value can't be looked at."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+    for tree in trees:
+        if tree is None or isinstance(tree, float | int | np.ndarray):
+            continue
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree)):
+            return True
+    return False
 
 
 def require_arguments(argument: str, fn: Callable, signature: tuple[str, ...]) -> None:

@@ -16,7 +16,14 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
 
 
 class ToggleSwitch(AbstractFlow):
-    """See `toggle_switch`."""
+    """The flow that `toggle_switch` makes.
+
+    Attributes:
+        a1: synthesis of `u` without its repressor.
+        a2: synthesis of `v` without its repressor.
+        n: cooperativity of the repression of `u`.
+        m: cooperativity of the repression of `v`.
+    """
 
     a1: Float[Array, ""]
     a2: Float[Array, ""]
@@ -121,12 +128,11 @@ def _repression(a, n, x):
 
 def _sensitivity(a, n, x):
     """Minus the derivative of `_repression`: `a n x^(n-1) / (1 + x^n)^2`, positive for `x > 0`."""
-    return a.astype(x.dtype) * n.astype(x.dtype) * _slope_power(n, x) / (1 + _power(x, n)) ** 2
-
-
-def _slope_power(n, x):
-    # x^0 = 1 also at x = 0: without cooperativity the metric does not vanish there.
-    return jnp.where(n == 1, jnp.ones_like(x), _power(x, n - 1))
+    power, a, n = _power(x, n), a.astype(x.dtype), n.astype(x.dtype)
+    # x^(n-1) as x^n / x: the field has x^n already. Without cooperativity it is 1, at x = 0 too.
+    inside = x > 0
+    slope = jnp.where(inside, power / jnp.where(inside, x, 1), jnp.where(n == 1, 1, 0).astype(x.dtype))
+    return a * n * slope / (1 + power) ** 2
 
 
 @jax.custom_jvp

@@ -16,7 +16,7 @@ class AbstractMetric(eqx.Module):
 
     A metric is called at a state and returns a lineax operator from vectors to covectors, tagged positive
     semidefinite. Its matrix has the unit [potential] x time / [state]^2 in a first-order flow: a friction, not an
-    inertia. Subclasses give `__call__`, `sharp` and `at`; the rest follows.
+    inertia. Subclasses give `__call__`, `flat`, `sharp` and `at`; the rest follows.
 
     Reference: S. Amari, "Natural gradient works efficiently in learning" (1998), for `sharp` of a gradient.
     """
@@ -26,16 +26,16 @@ class AbstractMetric(eqx.Module):
         """The operator `M(y)`, in the structure of the float leaves of `y`."""
 
     @abc.abstractmethod
+    def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
+        """`M(y) vector`: the covector of a vector."""
+
+    @abc.abstractmethod
     def sharp(self, y: State, covector: Covector, args: Args = None) -> Vector:
         """`M(y)^-1 covector`: the vector of a covector. No sign, no step; NaN where `M(y)` is no metric."""
 
     @abc.abstractmethod
     def at(self, t: Scalar | Any) -> "AbstractMetric":
         """The metric at time `t`: itself, unless it moves."""
-
-    def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
-        """`M(y) vector`: the covector of a vector."""
-        return self(y, args).mv(floats(vector))
 
     def inner(self, y: State, u: Vector, v: Vector, args: Args = None) -> Float[Array, ""]:
         """`u^T M(y) v`, a scalar."""

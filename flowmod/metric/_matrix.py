@@ -72,6 +72,16 @@ def matrix_operator(matrix: Float[Array, "n n"], y: State) -> lx.AbstractLinearO
     return lx.PyTreeLinearOperator(jax.tree.unflatten(structure, blocks), jax.eval_shape(lambda: like), _PSD)
 
 
+def matrix_flat(matrix: Float[Array, "n n"], y: State, vector: Vector) -> Covector:
+    """`M vector` of a symmetric matrix, as a sum over rows.
+
+    XLA hands `M @ v` to a thread pool, which takes longer than a product of a hundred numbers does; this sum it
+    compiles into the loop that made the matrix.
+    """
+    matrix = matrix.astype(dtype_of(y))
+    return unraveler(y)(jnp.sum(matrix * ravel(vector).astype(matrix.dtype)[:, None], axis=0))
+
+
 def matrix_sharp(matrix: Float[Array, "n n"], y: State, covector: Covector) -> Vector:
     """`M^-1 covector` by Cholesky.
 

@@ -9,7 +9,7 @@ import lineax as lx
 from .._tree import floats
 from .._typing import Args, Covector, State, Vector
 from ._base import AbstractMetric
-from ._matrix import matrix_operator, matrix_sharp, require_positive_definite, require_square, state_size
+from ._matrix import matrix_flat, matrix_operator, matrix_sharp, require_positive_definite, require_square, state_size
 
 
 class ConstantMetric(AbstractMetric):
@@ -45,6 +45,12 @@ class ConstantMetric(AbstractMetric):
             return self._operator_on(y)
         require_square("matrix", self.matrix, state_size(y))
         return matrix_operator(self.matrix, y)
+
+    def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
+        if isinstance(self.matrix, lx.AbstractLinearOperator):
+            return self._operator_on(y).mv(floats(vector))
+        require_square("matrix", self.matrix, state_size(y))
+        return matrix_flat(self.matrix, y, vector)
 
     def sharp(self, y: State, covector: Covector, args: Args = None) -> Vector:
         if isinstance(self.matrix, lx.AbstractLinearOperator):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from .._tree import require_arguments
 from .._typing import Args, Covector, State, Vector
 from ._base import AbstractMetric
-from ._matrix import matrix_operator, matrix_sharp, require_positive_definite, require_square, state_size
+from ._matrix import matrix_flat, matrix_operator, matrix_sharp, require_positive_definite, require_square, state_size
 
 
 class DenseMetric(AbstractMetric):
@@ -45,6 +45,11 @@ class DenseMetric(AbstractMetric):
         matrix = self.matrix(y, args)
         require_positive_definite("fn(y, args)", matrix)
         return matrix_operator(matrix, y)
+
+    def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
+        matrix = self.matrix(y, args)
+        require_positive_definite("fn(y, args)", matrix)
+        return matrix_flat(matrix, y, vector)
 
     def sharp(self, y: State, covector: Covector, args: Args = None) -> Vector:
         matrix = self.matrix(y, args)

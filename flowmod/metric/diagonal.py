@@ -53,6 +53,9 @@ class DiagonalMetric(AbstractMetric):
         operator = lx.DiagonalLinearOperator(self.diagonal(y, args))
         return lx.TaggedLinearOperator(operator, lx.positive_semidefinite_tag)
 
+    def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
+        return jax.tree.map(lambda d, v: d * v, self.diagonal(y, args), floats(vector))
+
     def sharp(self, y: State, covector: Covector, args: Args = None) -> Vector:
         # A weight that is not positive would give a finite, wrong vector: NaN is what the other metrics give.
         return jax.tree.map(lambda d, g: jnp.where(d > 0, g / d, jnp.nan), self.diagonal(y, args), floats(covector))

@@ -21,6 +21,9 @@ class Euclidean(AbstractMetric):
         like = floats(y)
         return lx.IdentityLinearOperator(jax.eval_shape(lambda: like))
 
+    def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
+        return floats(vector)
+
     def sharp(self, y: State, covector: Covector, args: Args = None) -> Vector:
         return floats(covector)
 

@@ -35,5 +35,8 @@ class MovingMetric(AbstractMetric):
     def __call__(self, y: State, args: Args = None) -> lx.AbstractLinearOperator:
         raise ValueError("A `MovingMetric` is a metric only at a time: use `metric.at(t)`.")
 
+    def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
+        raise ValueError("A `MovingMetric` is a metric only at a time: use `metric.at(t).flat(...)`.")
+
     def sharp(self, y: State, covector: Covector, args: Args = None) -> Vector:
         raise ValueError("A `MovingMetric` is a metric only at a time: use `metric.at(t).sharp(...)`.")

@@ -7,10 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._tree import is_float_array, is_traced, label_of
 from ..flow import AbstractFlow
+
+_PRECISIONS = (np.dtype("float64"), np.dtype("float32"))
 
 
 def check_flow(flow: Any) -> None:
@@ -22,24 +25,27 @@ def check_flow(flow: Any) -> None:
 
 
 def check_state(argument: str, y: PyTree) -> tuple[list, Any]:
-    """The state's leaves and structure, Python floats made into arrays.
+    """The state's leaves and structure; float leaves as NumPy arrays unless they are traced.
 
     Leaves inside Equinox modules that are no float arrays stay what they are.
     """
     leaves, structure = jax.tree.flatten(y)
-    if not all(map(is_float_array, leaves)):
+    floats = [index for index, leaf in enumerate(leaves) if is_float_array(leaf)]
+    if len(floats) < len(leaves):
         leaves, structure = jax.tree.flatten(_with_arrays(argument, y))
-    if not any(map(is_float_array, leaves)):
+        floats = [index for index, leaf in enumerate(leaves) if is_float_array(leaf)]
+    if not floats:
         raise ValueError(f"`{argument}` must hold at least one float array, got {y!r}.")
-    for index, leaf in enumerate(leaves):
-        if not is_float_array(leaf):
+    for index in floats:
+        if leaves[index].dtype not in _PRECISIONS:
+            dtype, where = leaves[index].dtype, _place(leaves, structure, index)
+            raise ValueError(f"`{argument}` must be float32 or float64, got {dtype}{where}: convert it first.")
+        if isinstance(leaves[index], Tracer):
             continue
-        if leaf.dtype.name not in ("float32", "float64"):
+        leaves[index] = np.asarray(leaves[index])
+        if not np.isfinite(leaves[index]).all():
             where = _place(leaves, structure, index)
-            raise ValueError(f"`{argument}` must be float32 or float64, got {leaf.dtype}{where}: convert it first.")
-        if not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
-            where = _place(leaves, structure, index)
-            raise ValueError(f"`{argument}` must be finite, got {np.asarray(leaf)}{where}.")
+            raise ValueError(f"`{argument}` must be finite, got {leaves[index]}{where}.")
     return leaves, structure
 
 
@@ -53,7 +59,7 @@ def _with_arrays(argument: str, y: PyTree) -> PyTree:
         if isinstance(leaf, eqx.Module) or is_float_array(leaf):
             return leaf
         if isinstance(leaf, float):
-            return jnp.asarray(leaf)
+            return np.asarray(leaf, dtype=jnp.result_type(float))
         where = f" at '{label_of(path)}'" if path else ""
         kind = getattr(leaf, "dtype", type(leaf).__name__)
         raise ValueError(
@@ -115,10 +121,12 @@ def check_tolerances(rtol: Any, atol: Any, dtype: np.dtype) -> None:
             f"`rtol` must be at least {least:.2g} for a {dtype} state, got {rtol}: a smaller error than rounding can't "
             "be asked for." + (" Use float64 for more." if dtype == np.float32 else "")
         )
-    if not is_traced(atol) and not np.all(
-        np.asarray(require_number("atol", atol) if np.ndim(atol) == 0 else atol) >= 0
-    ):
-        raise ValueError(f"`atol` must not be negative, got {atol}.")
+    for tolerance in jax.tree.leaves(atol):
+        number = (
+            require_number("atol", tolerance) if np.ndim(tolerance) == 0 and not is_traced(tolerance) else tolerance
+        )
+        if not is_traced(tolerance) and not np.all(np.asarray(number) >= 0):
+            raise ValueError(f"`atol` must not be negative, got {tolerance}.")
 
 
 def check_max_steps(max_steps: Any) -> None:

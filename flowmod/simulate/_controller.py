@@ -1,7 +1,7 @@
 """Step-size control that sees the state alone, can pause after any number of steps, and resume where it paused."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -9,17 +9,8 @@ import jax
 import jax.numpy as jnp
 
 
-class FlatView(NamedTuple):
-    """The state's part of a packed vector."""
-
-    size: int
-
-    def __call__(self, vector):
-        return vector[: self.size]
-
-
 class OnState(eqx.Module):
-    """A norm of the state alone, for the vector that carries the energy ledger behind it."""
+    """A norm of the state alone, without the energy that is carried behind it."""
 
     norm: Callable
     view: Callable

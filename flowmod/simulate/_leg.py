@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from .._results import code_of
 from ..flow import AbstractFlow
-from ._controller import FlatView, LegController
+from ._controller import LegController
 from ._packing import Packing
 from ._solvers import default_controller
 
@@ -57,7 +57,7 @@ class Leg(NamedTuple):
 
 
 class _PackedTerm(diffrax.AbstractTerm):
-    """The flow of the packed vector: velocity, and behind it the rate at which energy should be lost."""
+    """The flow of the packed state: velocity, and behind it the rate at which energy should be lost."""
 
     flow: AbstractFlow
     packing: Packing
@@ -66,17 +66,14 @@ class _PackedTerm(diffrax.AbstractTerm):
     def vf(self, t, y, args):
         state = self.packing.state(y, self.rest)
         velocity = self.flow.vector_field(t, state, args)
-        parts = [jnp.ravel(leaf).astype(y.dtype) for leaf in jax.tree.leaves(velocity)]
-        if self.packing.ledger:
-            lost = self.flow.dissipation(t, state, velocity, args)
-            parts.append(jnp.reshape(lost, 1).astype(y.dtype))
-        return jnp.concatenate(parts)
+        lost = self.flow.dissipation(t, state, velocity, args) if self.packing.layout.ledger else None
+        return self.packing.join(velocity, lost)
 
     def contr(self, t0, t1, **kwargs):
         return t1 - t0
 
     def prod(self, vf, control):
-        return vf * control.astype(vf.dtype)
+        return jax.tree.map(lambda v: v * control.astype(v.dtype), vf)
 
 
 def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1, ts, args, options: Options, budget):
@@ -140,9 +137,9 @@ def _controller(packing: Packing, start: Start, t1, options: Options, budget, ne
     if options.controller is None:
         dtype = jnp.result_type(start.t)
         inner = default_controller(options.solver, dtype, options.rtol, options.atol, start.t, t1, options.dt0)
-        view = FlatView(packing.size)
+        view = packing.state_part
     else:
-        inner, view = options.controller, packing.state  # its norm may know the state's tree
+        inner, view = options.controller, packing.state  # its norm may know the tree
     return LegController(inner, view, budget, next_step, options.rtol, options.atol, optx.rms_norm)
 
 

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._tree import dtype_of, is_float_array
 from .._typing import Args, State
 from ..flow import AbstractFlow
 from ._checks import check_flow, check_max_steps, check_state, check_times, check_tolerances
 from ._leg import Options, Start
-from ._packing import Packing
+from ._packing import FlatPacking, Layout, LeafPacking, Packing
 from ._solvers import choose_solver, tolerances
 
 # Without a derivative to take, a plain loop is faster than the checkpointed one.
@@ -50,7 +49,7 @@ class Setup(NamedTuple):
     @property
     def rest_tree(self) -> Any:
         """`rest` as a tree like the state."""
-        return jax.tree.unflatten(self.packing.structure, self.rest)
+        return jax.tree.unflatten(self.packing.layout.structure, self.rest)
 
     def operands(self, start: Start, ts: Any, budget: Any) -> tuple:
         """The arguments of `run_leg` for one leg."""
@@ -64,18 +63,18 @@ def prepare(
     check_flow(flow)
     check_max_steps(method.max_steps)
     leaves, structure = check_state(argument, y0)
-    dtype = dtype_of(leaves)
+    layout = Layout.of(leaves, structure, flow.balanced, members)
+    packing = LeafPacking(layout) if members else FlatPacking(layout)
+    dtype = layout.narrowest
     t0, t1, ts = check_times(*times, dtype)
-    single = [leaf[0] if members and is_float_array(leaf) else leaf for leaf in leaves]
-    packing = Packing.of(single, structure, ledger=flow.balanced)
     rtol, atol = tolerances(dtype, method.rtol, method.atol)
-    atol = (
-        atol if np.ndim(atol) == 0 and not isinstance(atol, dict | list | tuple) else packing.vector_like(atol, "atol")
-    )
+    if isinstance(atol, dict | list | tuple) or np.ndim(atol):
+        atol = packing.numbers(atol, "atol")
     check_tolerances(rtol, atol, dtype)
-    rtol, atol = _as(rtol, dtype), _as(atol, dtype)
+    rtol = _as(rtol, dtype)
+    atol = [_as(part, dtype) for part in atol] if isinstance(atol, list) else _as(atol, dtype)
     options = Options(
-        solver=choose_solver(method.solver, rtol, atol, packing.size),
+        solver=choose_solver(method.solver, rtol, atol, packing),
         controller=method.controller,
         adjoint=_FORWARD if method.adjoint is None else method.adjoint,
         rtol=rtol,
@@ -86,7 +85,7 @@ def prepare(
         dense=False,
         capacity=method.max_steps,
     )
-    rest = tuple(None if is_float_array(leaf) else leaf for leaf in leaves)
+    rest = tuple(leaf if kind is None else None for leaf, kind in zip(leaves, layout.dtypes, strict=True))
     return Setup(flow, packing, leaves, rest, t0, t1, ts, args, options)
 
 

@@ -3,34 +3,36 @@
 from typing import Any
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from ._controller import FlatView, OnState
+from ._controller import OnState
+from ._packing import Packing
 
-_DEFAULTS = {"float32": (1e-4, 1e-6), "float64": (1e-6, 1e-9)}
+_DEFAULTS = {np.dtype("float32"): (1e-4, 1e-6), np.dtype("float64"): (1e-6, 1e-9)}
 _TSIT5 = diffrax.Tsit5()
 
 
 def tolerances(dtype: np.dtype, rtol: Any, atol: Any) -> tuple[Any, Any]:
     """Relative and absolute tolerance, by the state's precision where not given."""
-    default_rtol, default_atol = _DEFAULTS[dtype.name]
+    default_rtol, default_atol = _DEFAULTS[dtype]
     return default_rtol if rtol is None else rtol, default_atol if atol is None else atol
 
 
-def choose_solver(solver: diffrax.AbstractSolver | str | None, rtol, atol, size: int) -> diffrax.AbstractSolver:
+def choose_solver(solver: diffrax.AbstractSolver | str | None, rtol, atol, packing: Packing) -> diffrax.AbstractSolver:
     """`None` is Tsit5, `"stiff"` is Kvaerno5 with a true Newton iteration, a diffrax solver is itself."""
     if solver is None:
         return _TSIT5
     if isinstance(solver, diffrax.AbstractSolver):
         return solver
     if isinstance(solver, str) and solver == "stiff":
-        return _stiff_solver(rtol, atol, size)
+        return _stiff_solver(rtol, atol, packing)
     raise ValueError(f'`solver` must be None, "stiff" or a diffrax solver such as `diffrax.Dopri8()`, got {solver!r}.')
 
 
-def _stiff_solver(rtol, atol, size: int) -> diffrax.AbstractSolver:
+def _stiff_solver(rtol, atol, packing: Packing) -> diffrax.AbstractSolver:
     """Kvaerno5 with Newton's method.
 
     diffrax's stock chord iteration rejects half of its steps on stiff gene circuits and takes ten times as many.
@@ -38,7 +40,9 @@ def _stiff_solver(rtol, atol, size: int) -> diffrax.AbstractSolver:
     residual, a velocity, whose rounding is the fastest rate times that of the state: with `100 atol` fields of rate
     1e8 are followed, with `atol` every step of theirs is rejected.
     """
-    return diffrax.Kvaerno5(root_finder=optx.Newton(rtol, 100 * atol, norm=OnState(optx.rms_norm, FlatView(size))))
+    norm = OnState(optx.rms_norm, packing.state_part)
+    residual = jax.tree.map(lambda tolerance: 100 * tolerance, atol)
+    return diffrax.Kvaerno5(root_finder=optx.Newton(rtol, residual, norm=norm))
 
 
 def is_explicit(solver: diffrax.AbstractSolver) -> bool:

@@ -25,8 +25,9 @@ from ._setup import Method, prepare
 from ._solvers import is_explicit
 from .trajectory import Trajectory
 
-_BATCH = 100
-"""Members that advance together: a batch is as slow as its slowest member, and a small one stays in the cache."""
+_BATCH = 1000
+"""Numbers of all members that advance together: a batch is as slow as its slowest member, and a small one stays in the
+cache, while too small a one leaves the vector units idle."""
 
 _SAVED_TIMES = 101
 
@@ -185,7 +186,7 @@ def ensemble(
         ts = np.linspace(t0, t1, _SAVED_TIMES)
     setup = prepare(flow, "y0s", y0s, (t0, t1, ts), args, method, members=True)
     devices = 1 if mesh is None else mesh.size
-    batch = min(_BATCH, -(-members // devices))
+    batch = min(max(_BATCH // setup.packing.layout.size, 1), -(-members // devices))
     # The last start is repeated up to a full batch: a remainder would be compiled as a program of its own.
     rows = np.minimum(np.arange(-(-members // (batch * devices)) * batch * devices), members - 1)
     starts = [np.asarray(leaf)[rows] for leaf in setup.leaves if is_float_array(leaf)]

@@ -122,7 +122,7 @@ def _capacity(packing: Packing, ts: Any, dense: bool) -> int:
     """How many steps a leg has room for."""
     if ts is not None and not dense:
         return 2**16  # nothing is kept for each step
-    per_step = packing.size * (8 if dense else 1)
+    per_step = packing.layout.size * (8 if dense else 1)
     return max(16, min(4096, _BUFFER // per_step))
 
 
@@ -213,7 +213,7 @@ def _traced_run(setup: Setup, adjoint) -> Trajectory:
     leg = run_leg(*setup.operands(start, setup.ts, options.capacity))
     measures = FlowMeasures(setup.flow, setup.args, setup.rest_tree)
     # Worked out here, because the flow itself can't leave a transformation; what nobody uses is not computed.
-    names = ("potential", "gradient_norm", "energy") if packing.ledger else ()
+    names = ("potential", "gradient_norm", "energy") if packing.layout.ledger else ()
     ys = packing.state(leg.vectors, setup.rest)
     recorded = {name: measures.along(name, leg.ts, ys) for name in names}
     _, code, accepted, rejected = leg.report

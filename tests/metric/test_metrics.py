@@ -71,6 +71,9 @@ class _WrongSharp(fm.AbstractMetric):
     def __call__(self, y, args=None):
         return lx.MatrixLinearOperator(2 * jnp.eye(2), lx.positive_semidefinite_tag)
 
+    def flat(self, y, vector, args=None):
+        return 2 * vector
+
     def sharp(self, y, covector, args=None):
         return covector
 
@@ -186,7 +189,11 @@ def test_bad_diagonal_metrics_are_refused():
 
 def test_a_moving_metric_needs_a_time():
     metric = fm.MovingMetric(lambda t, y, args: jnp.eye(2))
-    for use in (lambda: metric(jnp.ones(2)), lambda: metric.sharp(jnp.ones(2), jnp.ones(2))):
+    for use in (
+        lambda: metric(jnp.ones(2)),
+        lambda: metric.sharp(jnp.ones(2), jnp.ones(2)),
+        lambda: metric.flat(jnp.ones(2), jnp.ones(2)),
+    ):
         with pytest.raises(ValueError, match=r"metric\.at\(t\)"):
             use()
 

@@ -67,6 +67,9 @@ class _Unlike(fm.AbstractMetric):
     def __call__(self, y, args=None):
         return 2 * self.metric(y, args)
 
+    def flat(self, y, vector, args=None):
+        return 2 * self.metric.flat(y, vector, args)
+
     def sharp(self, y, covector, args=None):
         return self.metric.sharp(y, covector, args)
 

@@ -279,8 +279,8 @@ def test_numbers_do_not_depend_on_who_else_compiled():
 
 def test_a_run_compiles_no_callback():
     """A callback would make the compilation cache useless, and one failing member would end a batch."""
-    from flowmod.simulate._setup import Method, prepare
     from flowmod.simulate._leg import Start, run_leg
+    from flowmod.simulate._setup import Method, prepare
 
     method = Method(None, None, None, None, None, 1000, None, None, None)
     setup = prepare(toggle(), "y0", {"u": 1.0, "v": 8.0}, (0.0, 1.0, None), None, method)

@@ -1,0 +1,34 @@
+"""Run the benchmarks, or those whose names are given, and print one table: what, measured, wanted."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import cache, ensembles, imports, progress, single_runs
+
+SUITES = {
+    "imports": imports.measure,
+    "single_runs": single_runs.measure,
+    "cache": cache.measure,
+    "ensembles": ensembles.measure,
+    "progress": progress.measure,
+}
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(SUITES)
+    unknown = set(names) - set(SUITES)
+    if unknown:
+        print(f"no benchmark {', '.join(sorted(unknown))}: choose among {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    table = Table("benchmark", "measured", "wanted", "")
+    for name in names:
+        for row in SUITES[name]():
+            table.add_row(f"{name}: {row.what}", row.shown, row.wanted, "" if row.met else "missed")
+    Console(width=140).print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
