@@ -70,8 +70,9 @@ def _with_arrays(argument: str, y: PyTree) -> PyTree:
     return jax.tree.map_with_path(convert, y, is_leaf=lambda node: isinstance(node, eqx.Module))
 
 
-def check_times(t0: Any, t1: Any, ts: Any, dtype: np.dtype) -> tuple[Any, Any, Any]:
+def check_times(times: tuple, dtype: np.dtype) -> tuple[Any, Any, Any]:
     """Start, end and saved times in the state's precision: diffrax would widen a float32 state to that of times."""
+    t0, t1, ts = times
     ts = None if ts is None else _check_saved_times(ts)
     t1 = ts[-1] if t1 is None and ts is not None else t1
     if t1 is None:

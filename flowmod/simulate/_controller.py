@@ -52,7 +52,7 @@ class LegController(diffrax.AbstractAdaptiveStepSizeController):
         self.resume = resume
         self.rtol = getattr(inner, "rtol", rtol)
         self.atol = getattr(inner, "atol", atol)
-        self.norm = OnState(getattr(inner, "norm", norm), view)
+        self.norm = OnState(getattr(inner, "norm", None) or norm, view)
 
     def wrap(self, direction):
         return eqx.tree_at(lambda c: c.inner, self, self.inner.wrap(direction))

@@ -96,8 +96,9 @@ def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1,
     resumed = start.memory is not None
     next_step, solver_state, made_jump = start.memory if resumed else (None, None, None)
     record = _record(packing, rest, options.observe)
-    path = {"ts": ts} if ts is not None else {"t0": not resumed, "steps": True}
-    subs = {"path": diffrax.SubSaveAt(fn=record, **path), "end": diffrax.SubSaveAt(t1=True, fn=record)}
+    every_step = ts is None
+    path = diffrax.SubSaveAt(fn=record, ts=ts, t0=every_step and not resumed, steps=every_step)
+    subs = {"path": path, "end": diffrax.SubSaveAt(t1=True, fn=record)}
     solution = diffrax.diffeqsolve(
         _PackedTerm(flow, packing, rest),
         options.solver,
@@ -115,15 +116,18 @@ def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1,
         solver_state=solver_state,
         made_jump=made_jump,
     )
-    vectors, observed = solution.ys["path"]
-    last, end_observed = jax.tree.map(lambda leaf: leaf[0], solution.ys["end"])
-    inner_state, next_t, _ = solution.controller_state
+    times: Any = solution.ts
+    saved: Any = solution.ys
+    vectors, observed = saved["path"]
+    last, end_observed = jax.tree.map(lambda leaf: leaf[0], saved["end"])
+    controller_state: Any = solution.controller_state
+    inner_state, next_t, _ = controller_state
     memory = ((next_t, inner_state), solution.solver_state, jnp.asarray(solution.made_jump))
     steps = [solution.stats[f"num_{kind}_steps"] for kind in ("accepted", "rejected")]
-    end_t = solution.ts["end"][0]
+    end_t = times["end"][0]
     report = [end_t, code_of(solution.result), *steps]
     return Leg(
-        ts=solution.ts["path"],
+        ts=times["path"],
         vectors=vectors,
         observed=observed,
         end=Start(end_t, last, memory),

@@ -28,7 +28,7 @@ class FlowMeasures(NamedTuple):
     args: Args
     rest: Any
 
-    def along(self, name: str, ts, ys) -> Float[Array, " times"] | None:
+    def along(self, name: str, ts, ys) -> Float[Array | np.ndarray, " times"] | None:
         """`"potential"`, `"gradient_norm"` or `"energy"` at every time; `None` if the flow has no potential."""
         if not self.flow.balanced:
             return None
@@ -40,15 +40,15 @@ class RecordedMeasures(NamedTuple):
 
     recorded: dict[str, Any]
 
-    def along(self, name: str, ts, ys) -> Float[Array, " times"] | None:
+    def along(self, name: str, ts, ys) -> Float[Array | np.ndarray, " times"] | None:
         return self.recorded.get(name)
 
 
 def evaluate_along(fn, ts, ys, operands):
     """`fn(t, y, operands)` at every time of a trajectory.
 
-    Concrete trajectories are padded to whole chunks, so that a new length is no new program; one point is computed after the other, because independent
-    batched factorisations can hang XLA's thread pool on two cores.
+    Concrete trajectories are padded to whole chunks, so that a new length is no new program. One point is computed
+    after the other, because independent batched factorisations can hang XLA's thread pool on two cores.
     """
     if is_traced(ts, ys, operands):
         return jax.lax.map(lambda point: fn(*point, operands), (ts, ys))

@@ -66,7 +66,7 @@ def prepare(
     layout = Layout.of(leaves, structure, flow.balanced, members)
     packing = LeafPacking(layout) if members else FlatPacking(layout)
     dtype = layout.narrowest
-    t0, t1, ts = check_times(*times, dtype)
+    t0, t1, ts = check_times(times, dtype)
     rtol, atol = tolerances(dtype, method.rtol, method.atol)
     if isinstance(atol, dict | list | tuple) or np.ndim(atol):
         atol = packing.numbers(atol, "atol")

@@ -163,7 +163,9 @@ def _assemble(setup: Setup, legs: list[Leg], reports: list[list[float]]) -> Traj
         result, reason = diagnose(flow, result, end_t, last, setup.args, float(setup.t1), mean_step, explicit)
     interpolation = None
     if setup.options.dense:
-        interpolation = Interpolation(join([leg.interpolation for leg in legs]), packing, setup.rest)
+        interpolation = Interpolation(
+            join([leg.interpolation for leg in legs if leg.interpolation is not None]), packing, setup.rest
+        )
     return Trajectory(
         ts=times,
         ys=packing.state(vectors, setup.rest),

@@ -38,7 +38,7 @@ class Trajectory:
         units: pairs of a label and a unit.
     """
 
-    ts: Float[Array, " times"] | np.ndarray
+    ts: Float[Array | np.ndarray, " times"]
     ys: PyTree
     dissipated: Any
     observed: PyTree
@@ -52,22 +52,22 @@ class Trajectory:
     solver: str = dataclasses.field(metadata={"static": True})
 
     @cached_property
-    def potential(self) -> Float[Array, " times"] | None:
+    def potential(self) -> Float[Array | np.ndarray, " times"] | None:
         """`f` at every saved time, in the potential's unit; `None` if the flow has no potential."""
         return self.measures.along("potential", self.ts, self.ys)
 
     @cached_property
-    def gradient_norm(self) -> Float[Array, " times"] | None:
+    def gradient_norm(self) -> Float[Array | np.ndarray, " times"] | None:
         """The dual norm `sqrt(grad f^T M^-1 grad f)` at every saved time; `None` without a potential."""
         return self.measures.along("gradient_norm", self.ts, self.ys)
 
     @cached_property
-    def energy(self) -> Float[Array, " times"] | None:
+    def energy(self) -> Float[Array | np.ndarray, " times"] | None:
         """What the flow dissipates: the potential, or for an `InertialFlow` the mechanical energy."""
         return self.measures.along("energy", self.ts, self.ys)
 
     @cached_property
-    def ledger(self) -> Float[Array, " times"] | None:
+    def ledger(self) -> Float[Array | np.ndarray, " times"] | None:
         """The energy balance: (energy lost - energy dissipated) / energy lost in the whole run.
 
         Zero at the start, and of the size of the integration error if flow, potential and metric agree. An

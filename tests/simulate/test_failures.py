@@ -121,7 +121,7 @@ def test_a_bad_metric_at_the_start_is_wrong_input(metric, words):
 
 
 def test_a_potential_that_is_nan_at_the_start_is_wrong_input():
-    with pytest.raises(ValueError, match="`y0` is no state that this flow can start from. The potential is nan"):
+    with pytest.raises(ValueError, match=r"`y0` is no state that this flow can start from\. The potential is nan"):
         fm.simulate(fm.GradientFlow(lambda y, args: jnp.sum(jnp.log(y))), -jnp.ones(2), 1.0)
 
 
@@ -172,6 +172,14 @@ def test_wrong_input_is_refused_with_its_cure(name):
         call()
 
 
+def run_or_refusal(*args, **keywords):
+    """The run, or the words of the only two errors that may come."""
+    try:
+        return fm.simulate(DECAY, *args, **keywords), ""
+    except (ValueError, fm.SimulationError) as error:
+        return None, str(error)
+
+
 numbers = st.one_of(st.floats(), st.integers(-3, 3), st.none(), st.just("x"))
 
 
@@ -179,12 +187,9 @@ numbers = st.one_of(st.floats(), st.integers(-3, 3), st.none(), st.just("x"))
 @given(t0=numbers, t1=numbers, ts=st.one_of(st.none(), st.lists(numbers, max_size=3)), rtol=numbers, atol=numbers)
 def test_fuzzed_times_and_tolerances_run_or_are_refused(t0, t1, ts, rtol, atol):
     """Whatever comes in: a whole trajectory, or a `ValueError` or failed run that says what to do."""
-    try:
-        run = fm.simulate(DECAY, {"a": 0.5}, t1, t0=t0, ts=ts, rtol=rtol, atol=atol, max_steps=200)
-    except ValueError as error:
-        assert "`" in str(error)
-    except fm.SimulationError as error:
-        assert "Try: " in str(error)
+    run, refusal = run_or_refusal({"a": 0.5}, t1, t0=t0, ts=ts, rtol=rtol, atol=atol, max_steps=200)
+    if run is None:
+        assert "`" in refusal or "Try: " in refusal
     else:
         assert np.isfinite(run.ys["a"]).all()
         assert (np.diff(run.ts) >= 0).all()
@@ -203,9 +208,8 @@ trees = st.recursive(
 @settings(max_examples=60, deadline=None)
 @given(y0=trees)
 def test_fuzzed_states_run_or_are_refused(y0):
-    try:
-        run = fm.simulate(DECAY, y0, 0.1, rtol=1e-3)
-    except ValueError as error:
-        assert "`y0`" in str(error)
+    run, refusal = run_or_refusal(y0, 0.1, rtol=1e-3)
+    if run is None:
+        assert "`y0`" in refusal
     else:
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.ys))

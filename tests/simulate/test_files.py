@@ -177,7 +177,9 @@ def test_fuzzed_files_load_or_are_refused(run, cut, place, junk):
         start = int(place * len(data))
         data[start : start + len(junk)] = junk
         path.write_bytes(data)
+        refusal = ""
         try:
             fm.load(path)
         except ValueError as error:
-            assert str(path) in str(error)
+            refusal = str(error)
+        assert not refusal or str(path) in refusal
