@@ -1,5 +1,6 @@
 """The genetic toggle switch: two genes that repress each other, which is a Riemannian gradient flow."""
 
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from ..flow import AbstractFlow, Equilibria, Units, equilibria, freeze_units
@@ -37,7 +39,7 @@ class ToggleSwitch(AbstractFlow):
         self.units = freeze_units({"u": "1", "v": "1", "time": "1", "potential": "1"})
 
     def vector_field(self, t, y, args=None):
-        u, v = y["u"], y["v"]
+        u, v = jnp.asarray(y["u"]), jnp.asarray(y["v"])
         return {"u": _repression(self.a1, self.n, v) - u, "v": _repression(self.a2, self.m, u) - v}
 
     @property
@@ -46,12 +48,14 @@ class ToggleSwitch(AbstractFlow):
         return DiagonalMetric(self._sensitivities)
 
     def _sensitivities(self, y, args):
-        return {"u": _sensitivity(self.a2, self.m, y["u"]), "v": _sensitivity(self.a1, self.n, y["v"])}
+        u, v = jnp.asarray(y["u"]), jnp.asarray(y["v"])
+        return {"u": _sensitivity(self.a2, self.m, u), "v": _sensitivity(self.a1, self.n, v)}
 
     def potential(self, y, args=None):
         """`V = f(v) g(u) - int_0^u s g'(s) ds - int_0^v s f'(s) ds`."""
-        production = _repression(self.a1, self.n, y["v"]) * _repression(self.a2, self.m, y["u"])
-        return production + _turnover(self.a2, self.m, y["u"]) + _turnover(self.a1, self.n, y["v"])
+        u, v = jnp.asarray(y["u"]), jnp.asarray(y["v"])
+        production = _repression(self.a1, self.n, v) * _repression(self.a2, self.m, u)
+        return production + _turnover(self.a2, self.m, u) + _turnover(self.a1, self.n, v)
 
     def position(self, y):
         return y
@@ -150,8 +154,12 @@ def _turnover(a, n, x):
     return jnp.sum(weights * jacobian * s * _sensitivity(a, n, s), axis=-1)
 
 
-@_turnover.defjvp
+@partial(_turnover.defjvp, symbolic_zeros=True)
 def _turnover_jvp(primals, tangents):
     (a, n, x), (da, dn, dx) = primals, tangents
-    along_parameters = jax.jvp(lambda a, n: _turnover.fun(a, n, x), (a, n), (da, dn))[1]
-    return _turnover(a, n, x), along_parameters + x * _sensitivity(a, n, x) * dx
+    value = _turnover(a, n, x)
+    change = jnp.zeros_like(value) if isinstance(dx, SymbolicZero) else x * _sensitivity(a, n, x) * dx
+    if not (isinstance(da, SymbolicZero) and isinstance(dn, SymbolicZero)):
+        along = tuple(jnp.zeros_like(p) if isinstance(d, SymbolicZero) else d for p, d in ((a, da), (n, dn)))
+        change = change + jax.jvp(lambda a, n: _turnover.fun(a, n, x), (a, n), along)[1]
+    return value, change

@@ -111,15 +111,16 @@ def equilibria(
     if starts < 1:
         raise ValueError(f"`starts` must be at least 1, got {starts}.")
     guesses = jnp.asarray(_starts(low, high, starts), dtype=low.dtype)
-    roots, corrections, jacobians = jax.tree.map(
+    roots, corrections, jacobians, potentials = jax.tree.map(
         np.asarray, _newton(flow, lower, jnp.asarray(low), jnp.asarray(high), guesses, args, t)
     )
     scale = np.abs(roots) + 1e-3 * (high - low)
     precision = np.finfo(low.dtype).eps ** 0.5
     good = np.all(np.isfinite(roots) & (np.abs(corrections) <= precision * scale), axis=1)
+    kept = np.flatnonzero(good)[_distinct(roots[good], 100 * precision * (high - low))]
     points = [
-        _describe(flow, lower, root, jacobian, args)
-        for root, jacobian in _distinct(roots[good], jacobians[good], 100 * precision * (high - low))
+        _describe(lower, roots[index], jacobians[index], None if potentials is None else float(potentials[index]))
+        for index in kept
     ]
     points.sort(key=lambda point: (point.potential or 0.0, tuple(np.asarray(ravel(point.state)))))
     return Equilibria(tuple(points), starts=starts, converged=int(good.sum()))
@@ -140,7 +141,9 @@ def _newton(flow, like, low, high, guesses, args, t):
         root = optx.root_find(field, solver, x, options=options, throw=False, max_steps=128).value
         jacobian = jax.jacfwd(field)(root)
         # One more Newton step says how far the root still is: at a clipped iterate it is not small.
-        return root, jnp.linalg.solve(jacobian, field(root)), jacobian
+        state = combine(unravel(root), like)
+        potential = None if flow.potential is None else flow.potential(flow.position(state), args)
+        return root, jnp.linalg.solve(jacobian, field(root)), jacobian, potential
 
     # One start after the other: independent batched factorisations can hang XLA's CPU thread pool.
     return jax.lax.map(solve, guesses)
@@ -157,21 +160,20 @@ def _starts(low: np.ndarray, high: np.ndarray, count: int) -> np.ndarray:
     return low + np.where((np.arange(count) % 2 == 0)[:, None], unit, geometric) * (high - low)
 
 
-def _distinct(roots: np.ndarray, jacobians: np.ndarray, apart: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    for root, jacobian in zip(roots, jacobians, strict=True):
-        if all((np.abs(root - other) > apart).any() for other, _ in kept):
-            kept.append((root, jacobian))
+def _distinct(roots: np.ndarray, apart: np.ndarray) -> list[int]:
+    kept: list[int] = []
+    for index, root in enumerate(roots):
+        if all((np.abs(root - roots[other]) > apart).any() for other in kept):
+            kept.append(index)
     return kept
 
 
-def _describe(flow, like: State, root: np.ndarray, jacobian: np.ndarray, args: Args) -> FixedPoint:
-    state = combine(unraveler(like)(jnp.asarray(root)), like)
+def _describe(like: State, root: np.ndarray, jacobian: np.ndarray, potential: float | None) -> FixedPoint:
+    state = jax.tree.map(np.asarray, floats(unraveler(like)(jnp.asarray(root))))
     eigenvalues = np.linalg.eigvals(jacobian.astype(np.float64))
     eigenvalues = eigenvalues[np.argsort(-eigenvalues.real, kind="stable")]
-    potential = None if flow.potential is None else float(flow.potential(flow.position(state), args))
     noise = np.finfo(jacobian.dtype).eps ** 0.5 * np.abs(eigenvalues).max()
-    return FixedPoint(jax.tree.map(np.asarray, floats(state)), eigenvalues, _word(eigenvalues, noise), potential)
+    return FixedPoint(state, eigenvalues, _word(eigenvalues, noise), potential)
 
 
 def _word(eigenvalues: Float[Array, " n"] | np.ndarray, noise: float) -> str:

@@ -99,5 +99,5 @@ def matrix_sharp(matrix: Float[Array, "n n"], y: State, covector: Covector) -> V
 def state_size(y: State) -> int:
     n = size(y)
     if n == 0:
-        raise ValueError(f"`y` must hold at least one float array, got {y!r}.")
+        raise ValueError(f"`y` must hold at least one float array, got {y!r}: use `jnp.asarray(1.0)` for a number.")
     return n

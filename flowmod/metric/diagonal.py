@@ -10,6 +10,7 @@ import numpy as np
 from .._tree import cast_like, floats, is_traced, label_of, require_arguments
 from .._typing import Args, Covector, State, Vector
 from ._base import AbstractMetric
+from ._matrix import state_size
 
 
 class DiagonalMetric(AbstractMetric):
@@ -29,6 +30,7 @@ class DiagonalMetric(AbstractMetric):
 
     def diagonal(self, y: State, args: Args = None) -> Vector:
         """The diagonal of `M(y)` as a tree like the float leaves of `y`."""
+        state_size(y)
         like, diagonal = floats(y), self.fn(y, args)
         diagonal = jax.tree.map(jnp.asarray, diagonal)
         if jax.tree.structure(like) != jax.tree.structure(floats(diagonal)):

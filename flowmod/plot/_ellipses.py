@@ -26,7 +26,9 @@ def metric_ellipses(plane: Plane, flow: AbstractFlow, t: Any, args: Any) -> np.n
     matrices = plane.evaluate(_matrix, numbers, t, (metric, args))
     stretch = plane.stretch(numbers)
     outlines = []
-    for centre, matrix in zip(plane.fractions(numbers), stretch[:, :, None] * matrices * stretch[:, None, :], strict=True):
+    for centre, matrix in zip(
+        plane.fractions(numbers), stretch[:, :, None] * matrices * stretch[:, None, :], strict=True
+    ):
         if not np.isfinite(matrix).all():
             continue
         eigenvalues, directions = np.linalg.eigh(matrix)

@@ -8,7 +8,7 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 INK = "#000000"
 PAPER = "#FFFFFF"
-MUTED = "#8C8C8C"
+MUTED = "#767676"
 """What carries no result: guides, streamlines, paths that end nowhere in particular."""
 
 

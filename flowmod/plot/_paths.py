@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from .._tree import floats
-from ..flow import Equilibria
 from ..simulate import Ensemble, Trajectory
 from ._palette import INK, PAPER, line_colour
 from ._plane import Plane
@@ -47,17 +46,13 @@ def _numbers(argument: str, run: Trajectory | Ensemble, plane: Plane, position: 
         yield member[np.isfinite(member).all(axis=-1)]
 
 
-def groups_of(paths: list[np.ndarray], plane: Plane, equilibria: Equilibria | None) -> list[int]:
-    """For each path the index of what it ends at: a stable equilibrium, or -1 if it is at none of them.
+def groups_of(paths: list[np.ndarray], plane: Plane, attractors: np.ndarray | None) -> list[int]:
+    """For each path the index of the attractor (k, 2) that it ends at, or -1 if it is at none of them.
 
-    Without equilibria, the index of the cluster that its end belongs to, from left to right.
+    Without attractors, the index of the cluster that its end belongs to, from left to right.
     """
     ends = plane.fractions(np.array([path[-1] for path in paths]).reshape(-1, 2))
-    if equilibria is None:
-        centres = _clusters(ends)
-    else:
-        stable = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(p.state)]) for p in equilibria.stable]
-        centres = plane.fractions(np.array(stable).reshape(-1, 2))
+    centres = _clusters(ends) if attractors is None else plane.fractions(attractors)
     groups = []
     for end in ends:
         distances = np.max(np.abs(centres - end), axis=-1) if np.isfinite(end).all() else np.array([])

@@ -109,8 +109,8 @@ def plane_of(box: tuple[State, State], scale: str, units: Units) -> Plane:
         raise ValueError(f"`box` must be two trees of one structure, (lower, upper), got {box!r}.")
     if low.size != 2:
         raise ValueError(
-            f"`box` must have two numbers in each corner, got {low.size}: a picture has two axes. For a section through "
-            "a larger state, wrap the flow in one of two numbers that keeps the others fixed."
+            f"`box` must have two numbers in each corner, got {low.size}: a picture has two axes. For a section "
+            "through a larger state, wrap the flow in one of two numbers that keeps the others fixed."
         )
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise ValueError(f"`box` must have finite corners, lower < upper everywhere, got {low} and {high}.")

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
-from .._typing import Args, State
+from .._typing import Args, Potential, State
 from ..flow import AbstractFlow, Equilibria
 from ..simulate import Ensemble, Trajectory
 from ._axes import axes_or_new, with_unit
 from ._ellipses import metric_ellipses
-from ._equilibria import draw_equilibria
+from ._equilibria import draw_equilibria, marks_of
 from ._levels import contour_levels
 from ._palette import INK, PAPER
 from ._paths import draw_paths, groups_of, paths_of
@@ -69,18 +69,19 @@ def landscape(
         )
     plane = plane_of(box, scale, flow.units)
     paths = paths_of("trajectories", trajectories, plane, flow.position)
+    marks = marks_of(equilibria, plane, flow.position)
     numbers = plane.grid(np.linspace(0, 1, _NODES))
-    values = plane.evaluate(_potential, numbers, t, (flow, args))
+    values = plane.evaluate(_potential, numbers, t, (flow.potential, args))
     levels = contour_levels(values)
     outlines = metric_ellipses(plane, flow, t, args) if ellipses else ()
 
     ax = axes_or_new(ax)
+    plane.frame(ax)
     _draw_contours(ax, numbers, values, levels, with_unit("potential", dict(flow.units).get("potential")))
     if ellipses:
         ax.add_collection(PolyCollection(list(outlines), facecolor="none", edgecolor=INK, linewidth=0.5, alpha=0.7))
-    draw_paths(ax, paths, groups_of(paths, plane, equilibria))
-    draw_equilibria(ax, plane, equilibria)
-    plane.frame(ax)
+    draw_paths(ax, paths, groups_of(paths, plane, None if equilibria is None else marks["stable"]))
+    draw_equilibria(ax, marks)
     return ax
 
 
@@ -90,7 +91,7 @@ def _draw_contours(ax: Axes, numbers: np.ndarray, values: np.ndarray, levels: np
     colours = _pale_viridis()
     # One colour step for each band: with a colour in proportion to the value, all the low bands would look alike.
     filled = ax.contourf(x, y, masked, levels, cmap=colours, norm=BoundaryNorm(levels, colours.N), zorder=0.5)
-    ax.contour(x, y, masked, levels, colors=PAPER, linewidths=0.4, zorder=0.6)
+    ax.contour(x, y, masked, levels, colors=PAPER, linewidths=0.4, linestyles="solid", zorder=0.6)
     bar = ax.figure.colorbar(filled, ax=ax, spacing="uniform", label=label)
     ticks = levels[np.unique(np.linspace(0, len(levels) - 1, _TICKS).round().astype(int))]
     bar.set_ticks(ticks.tolist(), labels=_short(ticks))
@@ -114,7 +115,7 @@ def _short(values: np.ndarray) -> list[str]:
     return texts
 
 
-def _potential(t: Any, y: State, operands: tuple[AbstractFlow, Args]) -> Any:
+def _potential(t: Any, y: State, operands: tuple[Potential, Args]) -> Any:
     del t
-    flow, args = operands
-    return flow.potential(y, args)
+    potential, args = operands
+    return potential(y, args)

@@ -26,8 +26,8 @@ def ledger(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
     require_trajectory(trajectory)
     if trajectory.ledger is None:
         raise ValueError(
-            "`trajectory` has no ledger, because its flow has no potential: give one, as in `fm.VectorField(fn, metric, "
-            "potential)`, and run again."
+            "`trajectory` has no ledger, because its flow has no potential: give one, as in `fm.VectorField(fn, "
+            "metric, potential)`, and run again."
         )
     times, energy, dissipated = (np.asarray(x) for x in (trajectory.ts, trajectory.energy, trajectory.dissipated))
     imbalance = np.abs(np.asarray(trajectory.ledger))
@@ -36,11 +36,11 @@ def ledger(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
     ax.plot(times, energy[0] - energy, color=LINES[0], linewidth=2.6, alpha=0.6, label="lost")
     ax.plot(times, dissipated - dissipated[0], color=LINES[1], linewidth=1.2, linestyle="--", label="dissipated")
     ax.set(xlabel=time_label(trajectory.units), ylabel=with_unit("energy", dict(trajectory.units).get("potential")))
-    ax.margins(x=0)
     beside = ax.twinx()
     beside.plot(times, np.where(imbalance > 0, imbalance, np.nan), color=MUTED, linewidth=1.0, marker=".", markersize=2)
     beside.set_yscale("log")
     beside.set_ylabel("imbalance / energy lost", color=MUTED)
     beside.tick_params(axis="y", which="both", colors=MUTED)
+    ax.set_xlim(times[0], times[-1])
     ax.legend(loc="center right", frameon=False)
     return ax

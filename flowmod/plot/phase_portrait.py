@@ -11,11 +11,11 @@ from .._typing import Args, State
 from ..flow import AbstractFlow, Equilibria
 from ..simulate import Ensemble, Trajectory
 from ._axes import axes_or_new
-from ._equilibria import draw_equilibria
-from ._palette import INK, MUTED
+from ._equilibria import draw_equilibria, marks_of
+from ._palette import MUTED
 from ._paths import draw_paths, groups_of, paths_of
 from ._plane import Plane, plane_of
-from ._zeros import zero_lines
+from ._zeros import draw_zeros, write_on
 
 _NODES = 121
 _EVERY = 4
@@ -60,7 +60,8 @@ def phase_portrait(
             state.
     """
     plane = plane_of(box, scale, flow.units)
-    paths = paths_of("ensemble", ensemble, plane, lambda y: y)
+    paths = paths_of("ensemble", ensemble, plane, _whole)
+    marks = marks_of(equilibria, plane, _whole)
     fractions = np.linspace(0, 1, _NODES)
     numbers = plane.grid(fractions)
     velocities = plane.evaluate(_velocity, numbers, t, (flow, args))
@@ -69,34 +70,47 @@ def phase_portrait(
     plane.frame(ax)
     _draw_field(ax, plane, numbers, velocities)
     if nullclines:
-        for component, dashes in enumerate(_DASHES):
-            line = zero_lines(ax, numbers, velocities[..., component])
-            name = plane.labels[component][0]
-            ax.plot(*line.T, color=INK, linestyle=dashes, linewidth=1.1, label=f"{name}\u2032 = 0", zorder=2)
-    draw_paths(ax, paths, groups_of(paths, plane, equilibria))
-    draw_equilibria(ax, plane, equilibria)
+        _draw_nullclines(ax, plane, numbers, velocities, avoid=[*paths, *marks.values()])
+    draw_paths(ax, paths, groups_of(paths, plane, None if equilibria is None else marks["stable"]))
+    draw_equilibria(ax, marks)
     return ax
 
 
 def _draw_field(ax: Axes, plane: Plane, numbers: np.ndarray, velocities: np.ndarray) -> None:
-    """Streamlines, drawn in fractions of the axes.
-
-    matplotlib wants an even grid, which on logarithmic axes only the logarithms are on.
-    """
-    speeds = (velocities / plane.stretch(numbers))[::_EVERY, ::_EVERY]
-    fractions = np.linspace(0, 1, len(speeds))
+    """Streamlines of the logarithms on logarithmic axes: matplotlib wants a grid that is even."""
+    numbers, velocities = numbers[::_EVERY, ::_EVERY], velocities[::_EVERY, ::_EVERY]
+    if plane.scale == "log":
+        velocities, numbers = velocities / (numbers * np.log(10)), np.log10(numbers)
     ax.streamplot(
-        fractions,
-        fractions,
-        np.ma.masked_invalid(speeds[..., 0]),
-        np.ma.masked_invalid(speeds[..., 1]),
-        transform=ax.transAxes,
+        np.linspace(numbers[0, 0, 0], numbers[0, -1, 0], len(numbers)),
+        np.linspace(numbers[0, 0, 1], numbers[-1, 0, 1], len(numbers)),
+        np.ma.masked_invalid(velocities[..., 0]),
+        np.ma.masked_invalid(velocities[..., 1]),
+        # The data's transform without its first step, which takes the logarithms.
+        transform=ax.transLimits + ax.transAxes,
         density=0.8,
         color=MUTED,
         linewidth=0.5,
         arrowsize=0.6,
         zorder=1,
     )
+
+
+def _draw_nullclines(
+    ax: Axes, plane: Plane, numbers: np.ndarray, velocities: np.ndarray, avoid: list[np.ndarray]
+) -> None:
+    names = [f"{name}' = 0" for name, _ in plane.labels]
+    first, second = (
+        draw_zeros(ax, numbers, velocities[..., component], names[component], _DASHES[component])
+        for component in (0, 1)
+    )
+    others = np.concatenate([np.empty((0, 2)), *avoid])
+    write_on(ax, plane, first, names[0], avoid=np.concatenate([second, others]))
+    write_on(ax, plane, second, names[1], avoid=np.concatenate([first, others]))
+
+
+def _whole(y: State) -> State:
+    return y
 
 
 def _velocity(t: Any, y: State, operands: tuple[AbstractFlow, Args]) -> Any:

@@ -34,9 +34,11 @@ def rate(trajectory: Trajectory, rates: Any, *, ax: Axes | None = None) -> Axes:
         )
     ax = axes_or_new(ax)
     ax.axhline(0.0, color=INK, linewidth=0.8)
-    ax.fill_between(
-        times, rates, 0.0, where=rates < 0, interpolate=True, color=LINES[1], alpha=0.3, linewidth=0, label="not contracting"
-    )
+    negative = rates < 0
+    if negative.any():
+        label = "not contracting"
+        shade = {"color": LINES[1], "alpha": 0.3, "linewidth": 0, "label": label}
+        ax.fill_between(times, rates, 0.0, where=negative.tolist(), interpolate=True, **shade)
     ax.plot(times, rates, color=LINES[0], linewidth=1.4, label="contraction rate")
     ax.set(xlabel=time_label(trajectory.units), ylabel=rate_label(trajectory.units))
     ax.margins(x=0)

@@ -14,9 +14,10 @@ from ..metric import AbstractMetric
 from ._axes import axes_or_new, rate_label
 from ._palette import INK
 from ._plane import plane_of
-from ._zeros import zero_lines
+from ._zeros import draw_zeros, write_on
 
-_CELLS = 90
+_CELLS = 150
+_ROUNDING = 1e-6
 _NO_RATE = "#BFBFBF"
 
 
@@ -71,20 +72,22 @@ def rate_map(
     cells = ax.pcolormesh(
         *edges.T, np.ma.masked_invalid(rates), cmap=colours, norm=CenteredNorm(0.0, limit), rasterized=True
     )
-    above, below = finite.max() > limit, finite.min() < -limit
+    # A rate that is the same everywhere is so up to rounding, which is no reason for an arrow.
+    above, below = finite.max() > limit * (1 + _ROUNDING), finite.min() < -limit * (1 + _ROUNDING)
     extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get((above, below), "neither")
     bar = ax.figure.colorbar(cells, ax=ax, label=rate_label(flow.units), extend=extend)
     bar.ax.axhline(0.0, color=INK, linewidth=1.0)
-    line = zero_lines(ax, centres, rates)
-    ax.plot(*line.T, color=INK, linewidth=1.0, label="rate = 0")
     plane.frame(ax)
+    line = draw_zeros(ax, centres, rates, "rate = 0")
+    write_on(ax, plane, line, "0", avoid=np.empty((0, 2)))
     return ax
 
 
 def _limit(rates: np.ndarray) -> float:
     """Rates may be -200 on one side and 1 on the other: the colours serve the smaller side, and half of the picture."""
-    largest = max(min(rates.max(), -rates.min()), float(np.median(np.abs(rates))))
-    return largest or 1.0
+    sizes, smaller_side = np.abs(rates), min(rates.max(), -rates.min())
+    limit = max(smaller_side, np.median(sizes)) if smaller_side > 0 else np.quantile(sizes, 0.98)
+    return float(limit) or 1.0
 
 
 def _rate(t: Any, y: State, operands: tuple[AbstractFlow, Args, AbstractMetric | None]) -> Any:

@@ -21,6 +21,12 @@ def state_labels(ys: Any) -> list[tuple[str, np.ndarray]]:
     return [(label_of(path) or "y", np.asarray(leaf)) for path, leaf in jax.tree.leaves_with_path(floats(ys))]
 
 
+def observed_labels(trajectory: Any) -> list[tuple[str, np.ndarray]]:
+    """One label for each leaf of what was observed: `observed.` and its path."""
+    leaves = jax.tree.leaves_with_path(trajectory.observed)
+    return [(".".join(filter(None, ["observed", label_of(path)])), np.asarray(leaf)) for path, leaf in leaves]
+
+
 def measure_labels(trajectory: Any) -> list[tuple[str, np.ndarray, str]]:
     """Label, values and description of every measure that the run has."""
     return [
@@ -45,10 +51,8 @@ def to_xarray(trajectory: Any, batch: tuple[str, ...] = ()) -> Any:
     for name, values, text in measure_labels(trajectory):
         unit = units.get("potential") if name in ("potential", "energy", "dissipated") else None
         variables[name] = (lead, values, {"long_name": text} | ({"units": unit} if unit else {}))
-    if trajectory.observed is not None:
-        for path, leaf in jax.tree.leaves_with_path(trajectory.observed):
-            name = ".".join(filter(None, ["observed", label_of(path)]))
-            variables[name] = _variable(name, np.asarray(leaf), lead, units.get(name), "observed")
+    for name, values in observed_labels(trajectory):
+        variables[name] = _variable(name, values, lead, units.get(name), "observed")
     time = ("time", np.asarray(trajectory.ts), {"long_name": "time"} | _unit(units.get("time")))
     return xr.Dataset(variables, coords={"time": time}, attrs={"solver": trajectory.solver})
 
@@ -67,7 +71,7 @@ def to_dataframe(trajectory: Any) -> Any:
     import pandas as pd
 
     columns: dict[str, np.ndarray] = {}
-    for name, values in state_labels(trajectory.ys):
+    for name, values in [*state_labels(trajectory.ys), *observed_labels(trajectory)]:
         flat = values.reshape(len(values), -1)
         for index, column in zip(np.ndindex(values.shape[1:]), flat.T, strict=True):
             columns[name + (f"[{','.join(map(str, index))}]" if index else "")] = column

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from .._tree import combine, dot, floats, is_traced
 from .._typing import Args
@@ -28,8 +27,8 @@ class FlowMeasures(NamedTuple):
     args: Args
     rest: Any
 
-    def along(self, name: str, ts, ys) -> Float[Array | np.ndarray, " times"] | None:
-        """`"potential"`, `"gradient_norm"` or `"energy"` at every time; `None` if the flow has no potential."""
+    def along(self, name: str, ts, ys) -> Any:
+        """`"gradient_norm"`, or `"energies"`: potential and energy, at every time; `None` without a potential."""
         if not self.flow.balanced:
             return None
         return evaluate_along(_MEASURES[name], ts, floats(ys), (self.flow, self.args, self.rest))
@@ -40,7 +39,7 @@ class RecordedMeasures(NamedTuple):
 
     recorded: dict[str, Any]
 
-    def along(self, name: str, ts, ys) -> Float[Array | np.ndarray, " times"] | None:
+    def along(self, name: str, ts, ys) -> Any:
         return self.recorded.get(name)
 
 
@@ -66,9 +65,11 @@ def _map_chunk(fn, ts, ys, operands):
     return jax.lax.map(lambda point: fn(*point, operands), (ts, ys))
 
 
-def _potential(t, y, operands):
+def _energies(t, y, operands):
+    # Together, because for a first-order flow they are the same number.
     flow, args, rest = operands
-    return flow.potential(flow.position(combine(y, rest)), args)
+    y = combine(y, rest)
+    return flow.potential(flow.position(y), args), flow.energy(t, y, args)
 
 
 def _gradient_norm(t, y, operands):
@@ -79,9 +80,4 @@ def _gradient_norm(t, y, operands):
     return jnp.sqrt(dot(covector, metric.sharp(place, covector, args)))
 
 
-def _energy(t, y, operands):
-    flow, args, rest = operands
-    return flow.energy(t, combine(y, rest), args)
-
-
-_MEASURES = {"potential": _potential, "gradient_norm": _gradient_norm, "energy": _energy}
+_MEASURES = {"energies": _energies, "gradient_norm": _gradient_norm}

@@ -122,3 +122,12 @@ class LeafPacking(NamedTuple):
 
 
 Packing = FlatPacking | LeafPacking
+
+
+class StatePart(NamedTuple):
+    """What a norm sees: the state without its energy; as a bound method it would be a new program at every call."""
+
+    packing: Packing
+
+    def __call__(self, vector: Any) -> Any:
+        return self.packing.state_part(vector)

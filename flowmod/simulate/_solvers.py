@@ -9,7 +9,7 @@ import numpy as np
 import optimistix as optx
 
 from ._controller import OnState
-from ._packing import Packing
+from ._packing import Packing, StatePart
 
 _DEFAULTS = {np.dtype("float32"): (1e-4, 1e-6), np.dtype("float64"): (1e-6, 1e-9)}
 _TSIT5 = diffrax.Tsit5()
@@ -40,7 +40,7 @@ def _stiff_solver(rtol, atol, packing: Packing) -> diffrax.AbstractSolver:
     residual, a velocity, whose rounding is the fastest rate times that of the state: with `100 atol` fields of rate
     1e8 are followed, with `atol` every step of theirs is rejected.
     """
-    norm = OnState(optx.rms_norm, packing.state_part)
+    norm = OnState(optx.rms_norm, StatePart(packing))
     residual = jax.tree.map(lambda tolerance: 100 * tolerance, atol)
     return diffrax.Kvaerno5(root_finder=optx.Newton(rtol, residual, norm=norm))
 

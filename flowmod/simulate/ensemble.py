@@ -63,26 +63,27 @@ class Ensemble:
     solver: str
     units: Units
 
-    @cached_property
+    @property
     def potential(self) -> np.ndarray | None:
         """The potential of every member at every time, (members, T), or `None`."""
-        return self._measure("potential")
+        return None if self._energies is None else self._energies[0]
 
-    @cached_property
+    @property
     def energy(self) -> np.ndarray | None:
         """What the flow dissipates, (members, T), or `None`."""
-        return self._measure("energy")
+        return None if self._energies is None else self._energies[1]
 
     @cached_property
     def ledger(self) -> np.ndarray | None:
         """The energy balance of every member, as for a `Trajectory`; NaN for members that did not reach their end."""
-        return None if self.energy is None else balance(self.energy, self.potential, self.dissipated)
+        return None if self._energies is None else balance(self.energy, self.potential, self.dissipated)
 
-    def _measure(self, name: str):
+    @cached_property
+    def _energies(self) -> Any:
         members, times = len(self), len(self.ts)
         flat = jax.tree.map(lambda leaf: leaf.reshape(members * times, *leaf.shape[2:]), floats(self.ys))
-        values = self.measures.along(name, np.tile(self.ts, members), flat)
-        return None if values is None else np.where(np.isfinite(values), values, np.nan).reshape(members, times)
+        values = self.measures.along("energies", np.tile(self.ts, members), flat)
+        return jax.tree.map(lambda leaf: np.where(np.isfinite(leaf), leaf, np.nan).reshape(members, times), values)
 
     @property
     def failed(self) -> np.ndarray:

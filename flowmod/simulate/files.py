@@ -105,7 +105,9 @@ def _trajectory(dataset: Any, like: PyTree) -> Trajectory:
     attrs = dataset.attrs
     values = {str(name): np.asarray(variable.values) for name, variable in dataset.variables.items()}
     ys = _fill(json.loads(attrs["state_tree"]), values)
-    measures = {name: values[name] for name in ("potential", "gradient_norm", "energy") if name in values}
+    measures: dict[str, Any] = {}
+    if "potential" in values:
+        measures = {"energies": (values["potential"], values["energy"]), "gradient_norm": values["gradient_norm"]}
     return Trajectory(
         ts=values["time"],
         ys=ys if like is None else _as_tree_of(like, ys),

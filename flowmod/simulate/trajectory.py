@@ -52,19 +52,23 @@ class Trajectory:
     solver: str = dataclasses.field(metadata={"static": True})
 
     @cached_property
+    def _energies(self) -> Any:
+        return self.measures.along("energies", self.ts, self.ys)
+
+    @property
     def potential(self) -> Float[Array | np.ndarray, " times"] | None:
         """`f` at every saved time, in the potential's unit; `None` if the flow has no potential."""
-        return self.measures.along("potential", self.ts, self.ys)
+        return None if self._energies is None else self._energies[0]
 
     @cached_property
     def gradient_norm(self) -> Float[Array | np.ndarray, " times"] | None:
         """The dual norm `sqrt(grad f^T M^-1 grad f)` at every saved time; `None` without a potential."""
         return self.measures.along("gradient_norm", self.ts, self.ys)
 
-    @cached_property
+    @property
     def energy(self) -> Float[Array | np.ndarray, " times"] | None:
         """What the flow dissipates: the potential, or for an `InertialFlow` the mechanical energy."""
-        return self.measures.along("energy", self.ts, self.ys)
+        return None if self._energies is None else self._energies[1]
 
     @cached_property
     def ledger(self) -> Float[Array | np.ndarray, " times"] | None:

@@ -10,10 +10,9 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 def cure_for(error: ModuleNotFoundError) -> str:
     """One sentence: what is missing, and the command that installs it if one of the extras does."""
     module = (error.name or "").partition(".")[0]
-    distribution = _DISTRIBUTIONS.get(module, module)
-    extra = _extra_with(distribution)
-    wanted = f"flowmod[{extra}]" if extra else distribution
-    return f"The module `{module}` is not installed: pip install '{wanted}'"
+    extra = _extra_with(_DISTRIBUTIONS.get(module, module))
+    cure = f"pip install 'flowmod[{extra}]'" if extra else "install the package that has it, or correct the import."
+    return f"The module `{module}` is not installed: {cure}"
 
 
 def _extra_with(distribution: str) -> str | None:

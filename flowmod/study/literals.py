@@ -30,21 +30,14 @@ def state(argument: str, texts: Sequence[str], default: State | None = None) -> 
     if len(texts) == 1 and texts[0].lstrip()[:1] in ("{", "["):
         return _tree(argument, _json(argument, texts[0]))
     entries = {name: _tree(argument, value) for name, value in settings(argument, texts).items()}
-    if default is None:
-        return entries
-    if not isinstance(default, dict):
-        raise ValueError(f"`{argument}` must be JSON for a state without names: write {argument} '[1.0, 2.0]'.")
-    unknown = [name for name in entries if name not in default]
-    if unknown:
-        raise ValueError(f"`{argument}` has no entry '{unknown[0]}': the state has {', '.join(default)}.")
-    return default | entries
+    return _changed(argument, default, entries)
 
 
-def box(argument: str, texts: Sequence[str]) -> tuple[State, State]:
-    """Two corners from `name=low:high` pairs, or from a JSON pair of states.
+def box(argument: str, texts: Sequence[str], default: tuple[State, State] | None = None) -> tuple[State, State]:
+    """Two corners from a JSON pair of states, or from `name=low:high` pairs that change a default.
 
     Raises:
-        ValueError: if the text is neither.
+        ValueError: if the text is neither, or names an entry that the default does not have.
     """
     if len(texts) == 1 and texts[0].lstrip()[:1] == "[":
         corners = _json(argument, texts[0])
@@ -52,14 +45,31 @@ def box(argument: str, texts: Sequence[str]) -> tuple[State, State]:
             raise ValueError(f"`{argument}` must be a pair of states, {argument} '[[-1, -1], [1, 1]]', got {texts[0]}.")
         lower, upper = (_tree(argument, corner) for corner in corners)
         return lower, upper
-    lower, upper = {}, {}
-    for name, text in map(lambda pair: _split(argument, pair), texts):
-        low, colon, high = text.partition(":")
-        try:
-            lower[name], upper[name] = float(low), float(high)
-        except ValueError:
-            raise ValueError(f"`{argument}` must be like {argument} u=0:10, got {name}={text}.") from None
-    return lower, upper
+    sides = {name: _span(argument, text) for name, text in (_split(argument, pair) for pair in texts)}
+    lower, upper = default or (None, None)
+    return (
+        _changed(argument, lower, {name: low for name, (low, _) in sides.items()}),
+        _changed(argument, upper, {name: high for name, (_, high) in sides.items()}),
+    )
+
+
+def _changed(argument: str, default: State | None, entries: dict[str, Any]) -> State:
+    if default is None:
+        return entries
+    if not isinstance(default, dict):
+        raise ValueError(f"`{argument}` must be JSON, because the state has no names: {argument} '[1.0, 2.0]'.")
+    unknown = [name for name in entries if name not in default]
+    if unknown:
+        raise ValueError(f"`{argument}` has no entry '{unknown[0]}': the state has {', '.join(default)}.")
+    return default | entries
+
+
+def _span(argument: str, text: str) -> tuple[float, float]:
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise ValueError(f"`{argument}` must be like {argument} u=0:10, got {text!r}.") from None
 
 
 def _split(argument: str, pair: str) -> tuple[str, str]:

@@ -9,9 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_DISTRIBUTIONS = ("flowmod", "jax", "jaxlib", "equinox", "diffrax", "lineax", "optimistix", "numpy", "xarray", "matplotlib")
+_DISTRIBUTIONS = (
+    "flowmod",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "diffrax",
+    "lineax",
+    "optimistix",
+    "numpy",
+    "xarray",
+    "matplotlib",
+)
 
 
 def provenance(command: Sequence[str], config: dict[str, Any], seed: int | None) -> dict[str, Any]:
@@ -38,7 +50,7 @@ def provenance(command: Sequence[str], config: dict[str, Any], seed: int | None)
             "processor": platform.machine(),
             "backend": jax.default_backend(),
             "devices": jax.device_count(),
-            "double_precision": bool(jax.config.jax_enable_x64),
+            "precision": jnp.result_type(float).name,
         },
     }
 

@@ -98,7 +98,7 @@ def test_xarray_has_names_dimensions_and_units(run):
 
 def test_dataframe_has_a_column_for_each_number(run):
     frame = run.to_dataframe()
-    assert list(frame.columns)[:2] == ["u", "v"]
+    assert list(frame.columns)[:3] == ["u", "v", "observed.sum"]
     assert frame.index.name == "time"
     np.testing.assert_array_equal(frame["u"], run.ys["u"])
     flow = fm.VectorField(lambda t, y, args: jax.tree.map(jnp.negative, y))

@@ -287,3 +287,17 @@ def test_a_run_compiles_no_callback():
     start = Start(setup.t0, setup.packing.pack(setup.leaves), None)
     jaxpr = jax.make_jaxpr(lambda vector: run_leg(*setup.operands(start._replace(vector=vector), None, 10)).report)
     assert "callback" not in str(jaxpr(start.vector))
+
+
+@pytest.mark.parametrize("solver", [None, "stiff", diffrax.Dopri8()])
+def test_calls_that_differ_in_numbers_only_share_a_program(solver):
+    """Other starts, times, tolerances, parameters and `max_steps` compile nothing."""
+    import importlib
+
+    programs = importlib.import_module("flowmod.simulate.simulate")._run_leg.program._cache_size
+    fm.simulate(fm.bio.toggle_switch(4.0, 4.0), {"u": 1.0, "v": 3.0}, 5.0, solver=solver)
+    before = programs()
+    fm.simulate(fm.bio.toggle_switch(3.0, 5.0), {"u": 2.0, "v": 1.0}, 4.0, solver=solver, rtol=1e-7, max_steps=10_000)
+    assert programs() == before
+    fm.simulate(fm.bio.toggle_switch(3.0, 5.0), {"u": 2.0, "v": 1.0}, ts=[0.0, 1.0], solver=solver)
+    assert programs() == before + 1

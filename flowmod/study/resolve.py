@@ -1,75 +1,16 @@
-"""What a user names on a command line, found: a built-in model, or an object in a Python file."""
+"""From a word on the command line to a flow: a built-in model, or an object in a Python file."""
 
-import dataclasses
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from .._typing import State
-from ..flow import AbstractFlow, Equilibria, InertialFlow, equilibria
-from . import literals
-from .models import MODELS, Box
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """A flow, with the defaults that are known for it.
-
-    Attributes:
-        name: what the user called it.
-        flow: the flow.
-        start: a default start, or `None`.
-        t1: a default end time, or `None`.
-        box: a box of its states, or `None`.
-        scale: of the axes of a drawing.
-    """
-
-    name: str
-    flow: AbstractFlow
-    start: State | None = None
-    t1: float | None = None
-    box: Box | None = None
-    scale: str = "linear"
-
-    def start_from(self, texts: Sequence[str]) -> State:
-        """The start that `--y0` describes, else the default one.
-
-        An `InertialFlow` also starts from a position alone: at rest.
-        """
-        if not texts and self.start is None:
-            raise ValueError(f"`--y0` must be given for {self.name}: --y0 u=1.0 --y0 v=2.0, or --y0 '[1.0, 2.0]'.")
-        inertial = isinstance(self.flow, InertialFlow)
-        default = self.start[0] if inertial and self.start is not None else self.start
-        start = literals.state("--y0", texts, default) if texts else self.start
-        if inertial and not isinstance(start, tuple):
-            start = (start, jax.tree.map(jnp.zeros_like, start))
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), start)
-
-    def end_time(self, t1: float | None) -> float:
-        """The end time asked for, else the default one."""
-        t1 = self.t1 if t1 is None else t1
-        if t1 is None:
-            raise ValueError(f"`--t1` must be given for {self.name}: the time at which the run ends.")
-        return t1
-
-    def box_from(self, texts: Sequence[str]) -> Box:
-        """The box that `--box` describes, else the default one."""
-        box = literals.box("--box", texts) if texts else self.box
-        if box is None:
-            raise ValueError(f"`--box` must be given for {self.name}: --box u=0:10 --box v=0:5, where to look.")
-        return box
-
-    def equilibria(self, texts: Sequence[str]) -> Equilibria:
-        """Those that the model itself knows to find, or those in the box."""
-        own = getattr(self.flow, "equilibria", None)
-        return own() if callable(own) and not texts else equilibria(self.flow, self.box_from(texts))
+from ..flow import AbstractFlow
+from .models import MODELS
+from .target import Target
 
 
 def resolve(text: str, settings: Mapping[str, Any]) -> Target:
@@ -84,6 +25,8 @@ def resolve(text: str, settings: Mapping[str, Any]) -> Target:
     """
     path, name = _split(text)
     if path is None:
+        if text.endswith(".py"):
+            raise ValueError(f"`TARGET` {text} names a file only: write {text}:object, the flow in it.")
         if text not in MODELS:
             raise ValueError(
                 f"`TARGET` {text!r} is no built-in model ({', '.join(MODELS)}): choose one, or write file.py:object."
@@ -117,8 +60,6 @@ def place_in(text: str, error: BaseException) -> str | None:
 
 def _split(text: str) -> tuple[Path | None, str]:
     path, colon, name = text.rpartition(":")
-    if not colon and text.endswith(".py"):
-        raise ValueError(f"`TARGET` {text} names a file only: write {text}:object, the flow in it.")
     return (Path(path), name) if colon else (None, text)
 
 
