@@ -6,10 +6,10 @@ A potential fixes where a gradient flow can rest: at its critical points, stable
 does not fix how the flow gets there. The metric decides which way is steepest and how fast, and with the paths it moves
 the watershed, the line between the starts that end in one minimum and those that end in the other.
 
-Here is the landscape of :doc:`the toggle switch <plot_toggle_landscape>` under two metrics: the circuit's own, and the
-flat one, in which the flow is plain gradient descent. They agree on every fixed point, on its kind, and on every barrier.
-About one start in sixteen, of those tried here, ends on the other side. Whoever reads the fate of a cell off a landscape has
-assumed a metric.
+Here is a gene switch like :doc:`that of the plasmid <plot_toggle_landscape>`, with weaker promoters and two states of
+nearly the same depth. Its landscape is descended in two metrics: the circuit's own, and the flat one, in which the flow
+is plain gradient descent. They agree on every fixed point, on its kind and on every barrier, and yet more than a
+quarter of all starts ends on the other side. Whoever reads the fate of a cell off a landscape has assumed a metric.
 """
 
 import jax
@@ -27,10 +27,11 @@ plt.rcParams["figure.dpi"] = 160
 # One potential, a family of metrics
 # ----------------------------------
 #
-# The diagonal of the metric is mixed from that of the circuit's, with a share ``args`` of 1, and from ones, with a share
-# of 0. What is a traced argument and no Python constant is compiled once for all of its values.
+# The diagonal of the metric is mixed from that of the circuit's, with a share of 1, and from ones, with a share of 0.
+# The share is handed over as ``args``: what is an argument, and no constant of the flow, is compiled once for all its
+# values.
 
-circuit = fm.bio.toggle_switch(156.25, 15.6, n=2.5, m=1.0)
+circuit = fm.bio.toggle_switch(10.0, 5.0, n=3.0, m=1.0)
 
 
 def mixed(y, share):
@@ -39,14 +40,14 @@ def mixed(y, share):
 
 flow = fm.GradientFlow(circuit.potential, fm.DiagonalMetric(mixed), units=dict(circuit.units))
 shares = {"the circuit's metric": jnp.asarray(1.0), "the flat metric": jnp.asarray(0.0)}
-low, high = {"u": 0.1, "v": 0.05}, {"u": 250.0, "v": 60.0}
+low, high = {"u": 0.05, "v": 0.05}, {"u": 20.0, "v": 10.0}
 
 # %%
 # They rest at the same states
 # ----------------------------
 #
-# Three fixed points, of the same kinds, found by two searches that know nothing of each other. The eigenvalues differ: in
-# the flat metric the right state is approached a thousand times more slowly.
+# Three fixed points of the same kinds, found by two searches that know nothing of each other. Only the eigenvalues
+# differ: in the flat metric both states are approached about ten times more slowly.
 
 of_circuit, of_flat = (fm.equilibria(flow, (low, high), args=share) for share in shares.values())
 print(of_circuit)
@@ -56,25 +57,26 @@ for here, there in zip(of_circuit, of_flat, strict=True):
     for name in ("u", "v"):
         np.testing.assert_allclose(here.state[name], there.state[name], rtol=1e-6)
     assert here.stability == there.stability
-assert of_circuit[0].eigenvalues[0] / of_flat[0].eigenvalues[0] > 1000
+    if here.is_stable:
+        assert here.eigenvalues[0].real < 9 * there.eigenvalues[0].real < 0
 
 # %%
 # They do not go the same way
 # ---------------------------
 #
-# From the same starts, in the two metrics. The ellipses are unit balls of the metric as they look on these axes. The colour
-# of a path is that of the state where it ends.
+# From the same starts, in the two metrics. The ellipses are unit balls of the metric as they look on these axes. The
+# colour of a path is that of the state where it ends.
 
 SIDE = 10
 fractions = (np.arange(SIDE) + 0.5) / SIDE
 u, v = (low[name] * (high[name] / low[name]) ** fractions for name in ("u", "v"))
 starts = {"u": jnp.asarray(np.tile(u, SIDE)), "v": jnp.asarray(np.repeat(v, SIDE))}
-times = np.append(0.0, np.geomspace(1e-5, 1e4, 120))
+times = np.append(0.0, np.geomspace(1e-4, 200.0, 100))
 
 runs, figure = {}, plt.figure(figsize=(7.0, 2.9), layout="constrained")
 for ax, (name, share) in zip(figure.subplots(1, 2, sharey=True), shares.items(), strict=True):
-    runs[name] = fm.ensemble(flow, starts, ts=times, args=share, solver="stiff")
-    some = [runs[name][row * SIDE + column] for row in (1, 3, 6, 8) for column in (1, 3, 6, 8)]
+    runs[name] = fm.ensemble(flow, starts, ts=times, args=share)
+    some = [runs[name][row * SIDE + column] for row in (1, 3, 5, 7) for column in (1, 4, 7, 9)]
     fm.plot.landscape(flow, (low, high), some, equilibria=of_circuit, scale="log", args=share, ax=ax)
     ax.set_title(name, fontsize="medium")
     ax.label_outer()
@@ -83,8 +85,8 @@ for ax, (name, share) in zip(figure.subplots(1, 2, sharey=True), shares.items(),
 # The watershed moves
 # -------------------
 #
-# Each cell of the map is a start. The pale ones end in the same state in both metrics. In the flat metric the dark blue
-# ones go over to the left state and the dark orange ones to the right state.
+# Each cell of the map is a start. The pale ones end in the same state in both metrics, the dark ones change sides. The
+# streamlines are those of the flat metric.
 
 left_state = min(of_circuit.stable, key=lambda point: point.state["u"])
 right_state = max(of_circuit.stable, key=lambda point: point.state["u"])
@@ -100,13 +102,13 @@ def ends_left(ensemble):
 own, flat = (ends_left(ensemble) for ensemble in runs.values())
 changed = own != flat
 print(f"{changed.sum()} of {changed.size} starts end on the other side")
-assert 1 / 20 < changed.mean() < 1 / 12
+assert changed.mean() > 0.25
 assert np.any(own & ~flat)
 assert np.any(flat & ~own)
 
 # Both descend one potential: no path of either ever rises.
 for ensemble in runs.values():
-    assert np.diff(ensemble.potential, axis=1).max() < 1e-4
+    assert np.diff(ensemble.potential, axis=1).max() < 1e-9
 
 ax = fm.plot.phase_portrait(
     flow, (low, high), (), of_circuit, nullclines=False, scale="log", args=shares["the flat metric"]

@@ -10,16 +10,22 @@ Two genes that repress each other make a switch: one is on, the other off. Gardn
     u' = \\frac{a_1}{1 + v^n} - u, \\qquad v' = \\frac{a_2}{1 + u^m} - v.
 
 Nothing in these equations looks like a descent, and by the plain gradient it is none: the Jacobian is not symmetric. It
-is one in another metric. With the two rates of synthesis :math:`f(v)` and :math:`g(u)`, the metric
-:math:`M = \\mathrm{diag}(-g'(u), -f'(v))` counts a step by how strongly it changes the repression of the other gene, and
-the switch is exactly :math:`M y' = -\\nabla V` with
+is one in another metric. Call the two rates of synthesis :math:`f(v)` and :math:`g(u)`. The metric
+
+.. math::
+
+    M(u, v) = \\mathrm{diag}(-g'(u), -f'(v))
+
+counts a step by how strongly it changes the repression of the other gene, and the switch is exactly
+:math:`M y' = -\\nabla V` with
 
 .. math::
 
     V(u, v) = f(v)\\, g(u) - \\int_0^u s\\, g'(s)\\, \\mathrm{d}s - \\int_0^v s\\, f'(s)\\, \\mathrm{d}s.
 
-So the switch has a landscape in which each cell only ever goes down, and a barrier for each of its two states. This page
-checks each of these statements and draws them, with the parameters of the plasmid pTAK117 (BioModels, BIOMD0000000507).
+So the switch has a landscape in which each cell only ever goes down, and a barrier for each of its two states. This
+page checks each of these statements and draws them, with the parameters of the plasmid pTAK117 (BioModels,
+BIOMD0000000507).
 """
 
 import jax
@@ -39,7 +45,7 @@ flow = fm.bio.toggle_switch(156.25, 15.6, n=2.5, m=1.0)
 # ------------------------------
 #
 # ``flow`` integrates the plain right-hand side. Metric and potential are extras, so whether they belong to it can be
-# asked: at two hundred states over five orders of magnitude, the right-hand side equals :math:`-M^{-1} \nabla V`.
+# asked: at two hundred states over four orders of magnitude, the right-hand side equals :math:`-M^{-1} \nabla V`.
 
 low, high = {"u": 0.02, "v": 0.02}, {"u": 250.0, "v": 25.0}
 rng = np.random.default_rng(507)
@@ -61,10 +67,10 @@ assert error < 1e-9
 # The landscape
 # -------------
 #
-# Three fixed points: two states of the switch, and the pass between them. The potential ranges from 79 to above 2000 and
-# the barrier of the left state is 0.31, so ``landscape`` chooses its levels basin by basin. The ellipses are unit balls
-# of the metric, on these axes: a direction in which they are short is a stiff one. Paths start at the open marks, and
-# their colour says in which state they end.
+# Three fixed points: two states of the switch, and the pass between them. The potential ranges from 79 to above 2000
+# and the barrier of the left state is 0.31, so ``landscape`` chooses its levels basin by basin. The ellipses are unit
+# balls of the metric, on these axes: a direction in which they are short is a stiff one. Paths start at the open marks,
+# and their colour says in which state they end.
 
 equilibria = flow.equilibria()
 print(equilibria)
@@ -78,17 +84,17 @@ starts = {
     "v": jnp.array([20.0, 7.0, 2.0, 0.3, 0.08, 0.5, 3.0, 20.0, 15.0, 8.0]),
 }
 paths = fm.ensemble(flow, starts, ts=times)
-fm.plot.landscape(flow, ({"u": 0.1, "v": 0.05}, high), paths, equilibria=equilibria, scale="log")
+ax = fm.plot.landscape(flow, ({"u": 0.1, "v": 0.05}, high), paths, equilibria=equilibria, scale="log")
 
 # %%
-# No path ever rises. What a path loses from one time to the next is more than the rounding of the potential, or nothing.
+# No path ever rises by more than the rounding of a potential of this size, and both states are reached.
 
 rises = np.diff(paths.potential, axis=1).max()
 print(f"largest rise of the potential on any path: {rises:.1e}")
-assert rises < 1e-6
+assert rises < 1e-9
 
-both_reached = {int(np.argmin([abs(end - point.state["v"]) for point in equilibria.stable])) for end in paths.ends["v"]}
-assert both_reached == {0, 1}
+for point in equilibria.stable:
+    assert np.any(np.isclose(paths.ends["v"], point.state["v"], rtol=0.01))
 
 # %%
 # The energy ledger
@@ -100,9 +106,9 @@ assert both_reached == {0, 1}
 #
 #     V(y_0) - V(y(t)) = \int_0^t y'^\top M\, y' \,\mathrm{d}s.
 #
-# ``simulate`` integrates the right side next to the state. It takes the velocity as the equations give it and measures it
-# in the metric, so the two sides agree only if metric and potential are those of this system. From (1, 8), next to the
-# ridge, they agree on 0.2590878.
+# ``simulate`` integrates the right side next to the state. It takes the velocity as the equations give it and measures
+# it in the metric, so the two sides agree only if metric and potential are those of this system. From (1, 8), next to
+# the ridge, they agree on 0.2590878.
 
 trajectory = fm.simulate(flow, {"u": 1.0, "v": 8.0}, t1=20.0, rtol=1e-9, atol=1e-12)
 lost, dissipated = trajectory.potential[0] - trajectory.potential[-1], trajectory.dissipated[-1]
@@ -110,7 +116,7 @@ print(f"lost {lost:.9f}, dissipated {dissipated:.9f}")
 np.testing.assert_allclose([lost, dissipated], 0.2590878, atol=5e-8)
 assert np.abs(trajectory.ledger).max() < 1e-7
 
-fm.plot.ledger(trajectory)
+ax = fm.plot.ledger(trajectory)
 
 # %%
 # That the ledger closes is a check and no tautology: in a metric that is twice as large, the flow seems to dissipate
@@ -127,5 +133,5 @@ np.testing.assert_allclose(unbalanced.ledger[-1], -1.0, atol=1e-3)
 #
 # What a textbook draws of the switch: the streamlines, and the two nullclines that cross at its three fixed points.
 
-fm.plot.phase_portrait(flow, ({"u": 0.1, "v": 0.05}, high), paths, equilibria, scale="log")
+ax = fm.plot.phase_portrait(flow, ({"u": 0.1, "v": 0.05}, high), paths, equilibria, scale="log")
 plt.show()

@@ -12,7 +12,6 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 

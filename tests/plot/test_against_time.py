@@ -83,6 +83,7 @@ def test_a_ledger_that_does_not_close_is_seen():
     assert ax.figure.axes[-1].lines[0].get_ydata()[-1] == pytest.approx(0.5, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_ledger_of_a_run_at_rest():
     """Nothing is lost and nothing is dissipated: the logarithmic axis is empty, and no warning is made."""
     flow = fm.GradientFlow(lambda y, args: jnp.sum(y**2))
@@ -133,6 +134,7 @@ def test_dimensionless_states_have_no_unit(run):
     assert ax.get_xlabel() == "time"
 
 
+@pytest.mark.slow
 def test_all_lines_can_be_told_apart():
     flow = fm.GradientFlow(lambda y, args: jnp.sum(y**2))
     ax = fm.plot.states(fm.simulate(flow, jnp.arange(1.0, 19.0), t1=1.0))

@@ -157,6 +157,7 @@ def test_levels_of_a_constant_and_of_gaps():
 # --- paths and marks ---
 
 
+@pytest.mark.slow
 def test_paths_are_the_trajectories():
     flow = tilted()
     single = fm.simulate(flow, jnp.array([1.5, -1.0]), t1=3.0)
@@ -177,6 +178,7 @@ def test_one_trajectory_or_ensemble_needs_no_list():
         assert len(line(fm.plot.landscape(flow, BOX, one), "start").get_xdata()) == count
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_left_out():
     """A member that stops early is infinite after its end."""
     flow = fm.VectorField(lambda t, y, args: y**2, potential=quadratic)
@@ -187,6 +189,7 @@ def test_what_is_not_finite_is_left_out():
     assert np.isfinite(paths[0].get_xydata()).all()
 
 
+@pytest.mark.slow
 def test_of_an_inertial_flow_positions_are_drawn():
     flow = fm.InertialFlow(quadratic, damping=1.0)
     trajectory = fm.simulate(flow, (jnp.array([1.0, 0.5]), jnp.array([0.0, 1.0])), t1=5.0)
@@ -215,6 +218,7 @@ def test_colour_bar_has_a_tick_of_its_own_for_every_level_it_names():
     assert len(set(texts)) == len(texts)
 
 
+@pytest.mark.slow
 def test_single_precision():
     box = (jnp.array([-1.0, -2.0], dtype=jnp.float32), jnp.array([2.0, 1.0], dtype=jnp.float32))
     flow = fm.GradientFlow(quadratic, fm.ConstantMetric(jnp.asarray(MASS, dtype=jnp.float32)))

@@ -140,6 +140,7 @@ def test_marks_by_stability():
     assert line(ax, "unstable") is None
 
 
+@pytest.mark.slow
 def test_an_unstable_point_is_open_and_an_undecided_one_is_a_square():
     backwards = fm.VectorField(lambda t, y, args: {"x": y["x"] ** 3 - y["x"], "y": y["y"]})
     ax = fm.plot.phase_portrait(backwards, BOX, (), fm.equilibria(backwards, BOX))

@@ -79,6 +79,7 @@ def test_axes_that_are_none(name):
         ALL[name](ax=axes)
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_load_matplotlib():
     code = (
         "import sys, flowmod; assert 'matplotlib' not in sys.modules; flowmod.plot; assert 'matplotlib' in sys.modules"
@@ -125,6 +126,7 @@ def test_the_axes_are_the_box(name, scale):
     np.testing.assert_allclose([*ax.get_xlim(), *ax.get_ylim()], [1, 100, 0.5, 20])
 
 
+@pytest.mark.slow
 def test_a_path_that_touches_zero_on_log_axes():
     """A start at zero concentration has no place there; the rest of its path does."""
     flow = fm.VectorField(

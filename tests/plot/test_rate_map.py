@@ -57,6 +57,7 @@ def test_on_log_axes_the_rate_has_another_sign_on_each_side_of_the_line():
         assert rates[0] * rates[1] < 0
 
 
+@pytest.mark.slow
 def test_the_metric_of_the_rate_can_be_another():
     """Gauss-Newton contracts at 1 in its own metric; gradient descent on the same potential does not everywhere."""
 
