@@ -120,9 +120,11 @@ def _float_of(value):
 
 
 def _power(x, exponent):
-    """`x^exponent` for `x >= 0` and 0 below, where an overshoot of rounding size must not make a NaN."""
+    """`x^exponent` for `x >= 0`; below, where an overshoot of rounding size must not make a NaN, 0 or the line `x`."""
     inside = x > 0
-    return jnp.where(inside, jnp.where(inside, x, 1) ** exponent.astype(x.dtype), 0)
+    # Without cooperativity the power is a line through 0, and has a slope there.
+    outside = jnp.where(exponent == 1, x, jnp.zeros_like(x))
+    return jnp.where(inside, jnp.where(inside, x, 1) ** exponent.astype(x.dtype), outside)
 
 
 def _repression(a, n, x):

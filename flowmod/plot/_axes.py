@@ -5,10 +5,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from ..flow import Units
+
 _COLUMN = (3.4, 2.8)
 """Inches: one column of a journal, so that what is legible on the screen is legible in print."""
-
-Units = tuple[tuple[str, str], ...]
 
 
 def axes_or_new(ax: Any) -> Axes:

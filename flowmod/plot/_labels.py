@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._tree import floats, label_of
-from ._axes import Units
+from ..flow import Units
 
 
 def number_labels(state: PyTree, units: Units, lead: int = 0) -> list[tuple[str, str | None]]:

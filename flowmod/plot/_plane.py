@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 
 from .._tree import dtype_of, floats, is_float_array, ravel, unraveler
 from .._typing import State
+from ..flow import Units
 from ..simulate import evaluate_along
-from ._axes import Units, with_unit
+from ._axes import with_unit
 from ._labels import number_labels
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
@@ -14,6 +15,7 @@ from ..simulate import Ensemble, Trajectory
 from ._axes import axes_or_new, with_unit
 from ._ellipses import metric_ellipses
 from ._equilibria import draw_equilibria, marks_of
+from ._input import require_flow
 from ._levels import contour_levels
 from ._palette import INK, PAPER
 from ._paths import draw_paths, groups_of, paths_of
@@ -62,6 +64,7 @@ def landscape(
         ValueError: if the flow has no potential, the box does not fit it or has not two numbers, or a trajectory is
             of another state.
     """
+    require_flow(flow)
     if flow.potential is None:
         raise ValueError(
             "`flow` must have a potential to draw a landscape of: give one, as in `fm.VectorField(fn, metric, "
@@ -100,8 +103,6 @@ def _draw_contours(ax: Axes, numbers: np.ndarray, values: np.ndarray, levels: np
 
 def _pale_viridis() -> LinearSegmentedColormap:
     """Viridis on its way to paper: the ground of a map must not outshine the paths on it."""
-    from matplotlib import colormaps
-
     colours = colormaps["viridis"](np.linspace(0.1, 1, 256))[:, :3]
     return LinearSegmentedColormap.from_list("pale_viridis", 1 - 0.6 * (1 - colours))
 

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 
 from ..simulate import Trajectory
 from ._axes import axes_or_new, time_label, with_unit
+from ._input import require_trajectory
 from ._palette import LINES, MUTED
-from ._runs import require_trajectory
 
 
 def ledger(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:

@@ -12,6 +12,7 @@ from ..flow import AbstractFlow, Equilibria
 from ..simulate import Ensemble, Trajectory
 from ._axes import axes_or_new
 from ._equilibria import draw_equilibria, marks_of
+from ._input import require_flow
 from ._palette import MUTED
 from ._paths import draw_paths, groups_of, paths_of
 from ._plane import Plane, plane_of
@@ -59,6 +60,7 @@ def phase_portrait(
         ValueError: if the box does not fit the flow or has not two numbers, or if runs or equilibria are of another
             state.
     """
+    require_flow(flow)
     plane = plane_of(box, scale, flow.units)
     paths = paths_of("ensemble", ensemble, plane, _whole)
     marks = marks_of(equilibria, plane, _whole)

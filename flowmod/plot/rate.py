@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 from ..simulate import Trajectory
 from ._axes import axes_or_new, rate_label, time_label
+from ._input import require_trajectory
 from ._palette import INK, LINES
-from ._runs import require_trajectory
 
 
 def rate(trajectory: Trajectory, rates: Any, *, ax: Axes | None = None) -> Axes:

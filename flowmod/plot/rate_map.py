@@ -12,6 +12,7 @@ from ..contraction import contraction_rate
 from ..flow import AbstractFlow
 from ..metric import AbstractMetric
 from ._axes import axes_or_new, rate_label
+from ._input import require_flow
 from ._palette import INK
 from ._plane import plane_of
 from ._zeros import draw_zeros, write_on
@@ -55,6 +56,7 @@ def rate_map(
         ValueError: if the box does not fit the flow or has not two numbers, if `limit` is not positive, or if there is
             no finite rate at all.
     """
+    require_flow(flow)
     if limit is not None and not limit > 0:
         raise ValueError(f"`limit` must be positive, the rate at which colours end, got {limit}.")
     plane = plane_of(box, scale, flow.units)

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from .._tree import floats
 from ..simulate import Trajectory
 from ._axes import axes_or_new, time_label, with_unit
+from ._input import require_trajectory
 from ._labels import number_labels
 from ._palette import LINES, line_colour
-from ._runs import require_trajectory
 
 _DASHES = ("-", "--", ":")
 

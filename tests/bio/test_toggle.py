@@ -25,6 +25,14 @@ def test_the_right_hand_side_is_minus_the_metric_gradient(parameters, point):
         np.testing.assert_allclose(vector[name], plain[name], rtol=1e-9, atol=1e-9)
 
 
+def test_the_gradient_at_the_edge_where_there_is_no_cooperativity():
+    """At u = 0 with m = 1 the product g has the slope -a2, and the flow does not rest there."""
+    y = {"u": jnp.asarray(0.0), "v": jnp.asarray(8.0)}
+    gradient, flow = jax.grad(toggle().potential)(y)["u"], toggle()
+    np.testing.assert_allclose(gradient, -15.6 * 156.25 / (1 + 8.0**2.5), rtol=1e-12)
+    np.testing.assert_allclose(-gradient, flow.metric.flat(y, flow.vector_field(0.0, y))["u"], rtol=1e-12)
+
+
 def test_plain_right_hand_side():
     field = toggle().vector_field(0.0, {"u": jnp.asarray(2.0), "v": jnp.asarray(3.0)})
     np.testing.assert_allclose(field["u"], 156.25 / (1 + 3.0**2.5) - 2)

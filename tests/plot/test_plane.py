@@ -110,6 +110,12 @@ def test_boxes_that_do_not_fit(name, box, complaint):
 
 
 @pytest.mark.parametrize("name", OVER_A_BOX)
+def test_what_is_no_flow(name):
+    with pytest.raises(ValueError, match=r"`flow` must be a flow, got function. Wrap a potential as"):
+        getattr(fm.plot, name)(lambda t, y, args: -y, BOX)
+
+
+@pytest.mark.parametrize("name", OVER_A_BOX)
 def test_scales(name):
     with pytest.raises(ValueError, match=r'`scale` must be "linear" or "log", got \'symlog\''):
         OVER_A_BOX[name](scale="symlog")
