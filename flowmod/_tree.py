@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
@@ -26,19 +25,55 @@ def is_float_array(leaf: Any) -> bool:
     return leaf.dtype.kind == "f" or jnp.issubdtype(leaf.dtype, jnp.floating)  # the first is fast, the second knows all
 
 
+def as_state(argument: str, y: PyTree) -> PyTree:
+    """A state with its Python floats as arrays; leaves of an Equinox module that are no float arrays stay.
+
+    Raises:
+        ValueError: for a number that is no float, outside of modules.
+    """
+
+    def convert(path, leaf):
+        if isinstance(leaf, eqx.Module) or is_float_array(leaf):
+            return leaf
+        if isinstance(leaf, float):
+            return np.asarray(leaf, dtype=jnp.result_type(float))
+        where = f" at '{label_of(path)}'" if path else ""
+        kind = getattr(leaf, "dtype", type(leaf).__name__)
+        raise ValueError(
+            f"`{argument}` must hold float arrays, got {kind}{where}: write 1.0 for 1, or convert with "
+            "`jnp.asarray(value, dtype=float)`."
+        )
+
+    return jax.tree.map_with_path(convert, y, is_leaf=lambda node: isinstance(node, eqx.Module))
+
+
+def traced_numbers(tree: PyTree) -> PyTree:
+    """Python floats as (weakly typed) arrays, so that another number is not another program."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if type(leaf) is float else leaf, tree)
+
+
 def combine(vector: PyTree, state: PyTree) -> PyTree:
     """The float leaves of `vector` put back into the tree of `state`."""
     return eqx.combine(vector, eqx.filter(state, is_float_array, inverse=True))
 
 
 def ravel(tree: PyTree) -> Float[Array, " n"]:
-    """All float leaves as one flat array, in the order of `jax.flatten_util.ravel_pytree`."""
-    return ravel_pytree(floats(tree))[0]
+    """All float leaves as one flat array, in the order of `jax.flatten_util.ravel_pytree` and the widest precision."""
+    leaves = jax.tree.leaves(floats(tree))
+    widest = np.result_type(*(leaf.dtype for leaf in leaves))
+    return jnp.concatenate([jnp.ravel(leaf).astype(widest) for leaf in leaves])
 
 
 def unraveler(tree: PyTree) -> Callable[[Float[Array, " n"]], PyTree]:
-    """The inverse of `ravel` for trees like the float leaves of `tree`."""
-    return ravel_pytree(floats(tree))[1]
+    """The inverse of `ravel` for trees like the float leaves of `tree`, each leaf in its own precision."""
+    leaves, structure = jax.tree.flatten(floats(tree))
+    edges = np.cumsum([leaf.size for leaf in leaves])[:-1]
+
+    def unravel(vector):
+        parts = zip(jnp.split(vector, edges), leaves, strict=True)
+        return jax.tree.unflatten(structure, [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in parts])
+
+    return unravel
 
 
 def size(tree: PyTree) -> int:
@@ -49,7 +84,8 @@ def size(tree: PyTree) -> int:
 def dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
     """The pairing of a covector and a vector (or of two trees alike), a scalar."""
     products = [jnp.sum(x * y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
-    return sum(products[1:], start=products[0])
+    widest = np.result_type(*(product.dtype for product in products))
+    return sum((product.astype(widest) for product in products[1:]), start=products[0].astype(widest))
 
 
 def negative(tree: PyTree) -> PyTree:

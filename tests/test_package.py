@@ -49,6 +49,14 @@ members = fm.ensemble(flow, {"u": jnp.ones(3), "v": jnp.ones(3)}, 5.0)
 assert members.ys["u"].dtype == np.float32
 assert fm.contraction_rate(flow, {"u": jnp.asarray(1.0), "v": jnp.asarray(3.0)}).dtype == jnp.float32
 assert len(flow.equilibria()) == 3
+double = fm.simulate(fm.VectorField(lambda t, y, args: -y), np.ones(1), 1.0)
+assert double.ys.dtype == np.float32
+try:
+    fm.simulate(fm.VectorField(lambda t, y, args: -y), np.ones(1), 1.0, rtol=1e-10)
+except ValueError as error:
+    assert "float32" in str(error)
+else:
+    raise AssertionError("a tolerance below the precision was accepted")
 """
     assert run_python(script) == ""
 

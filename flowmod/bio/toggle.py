@@ -109,7 +109,8 @@ def toggle_switch(a1=3.0, a2=3.0, n=2.0, m=None) -> ToggleSwitch:
         least = 1.0 if name in ("n", "m") else 0.0
         if isinstance(value, Tracer):
             continue
-        if not (np.ndim(value) == 0 and np.isfinite(value) and value >= least and value > 0):
+        is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu"
+        if not (is_number and np.isfinite(value) and value >= least and value > 0):
             raise ValueError(f"`{name}` must be a number {'>= 1' if least else '> 0'}, got {value!r}.")
     return ToggleSwitch(**parameters)
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from .._tree import combine, dtype_of, is_float_array, ravel, require_arguments, size, unraveler
+from .._tree import as_state, combine, dtype_of, is_float_array, ravel, require_arguments, size, unraveler
 from .._typing import Args, Scalar, State
-from ..flow import AbstractFlow
-from ..metric import AbstractMetric, Euclidean
+from ..flow import AbstractFlow, require_flow
+from ..metric import AbstractMetric, Euclidean, asymmetry, require_metric, tolerance
 
 Factor = Any
 
@@ -71,6 +71,8 @@ def linearise(flow: AbstractFlow, t: Scalar, y: State, args: Args, metric: Abstr
         return metric.at(t)(state, args).as_matrix()
 
     value, rate = along_flow(flow, t, y, args, matrix)
+    # A Cholesky factorisation reads one triangle: a matrix that is not symmetric would pass as another one.
+    value = jnp.where(asymmetry(value) <= tolerance(value.dtype), value, jnp.nan)
     return Linearisation(field_jacobian(flow, t, y, args), value, rate)
 
 
@@ -104,6 +106,10 @@ def generalized_jacobian(
 
     Reference: W. Lohmiller and J.-J. E. Slotine, "On contraction analysis for non-linear systems" (1998).
     """
+    require_flow(flow)
+    y = as_state("y", y)
+    if metric is not None:
+        require_metric("metric", metric)
     if factor is not None:
         return _with_factor(flow, t, y, args, metric, factor)
     lin = linearise(flow, t, y, args, default_metric(flow, y, metric))

@@ -8,11 +8,11 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from .._tree import combine, floats, is_float_array, is_traced
+from .._tree import as_state, combine, floats, is_float_array, is_traced, traced_numbers
 from .._typing import Args, State
-from ..flow import AbstractFlow
-from ..metric import AbstractMetric
-from ..simulate import Trajectory, evaluate_along
+from ..flow import AbstractFlow, require_flow
+from ..metric import AbstractMetric, require_metric
+from ..simulate import Ensemble, Trajectory, evaluate_along
 from .jacobian import Factor, default_metric, generalized_jacobian, linearise
 
 
@@ -22,7 +22,9 @@ def contraction_rate(
     t: Any = 0.0,
     args: Args = None,
     metric: AbstractMetric | None = None,
+    norm: int = 2,
     factor: Factor = None,
+    method: str = "auto",
 ) -> Float[Array, ""] | Float[np.ndarray, " times"]:
     """Minus the largest growth rate of distances between neighbouring trajectories, in a metric.
 
@@ -38,20 +40,34 @@ def contraction_rate(
         args: handed to the flow and to the metric.
         metric: the metric of the state space; the flow's own by default, else Euclidean (also for the pair of
             position and velocity of an `InertialFlow`).
+        norm: 2, the norm that the metric defines.
         factor: `Theta`, an (n, n) matrix or `fn(t, y, args)`, for the metric `Theta^T Theta`.
+        method: `"dense"`, by the eigenvalues of the formed pencil, for up to some hundreds of numbers; `"auto"` is it.
 
     Returns:
         The rate in 1/time: a scalar for a state, (T,) for a trajectory. NaN where the metric is none.
 
     Raises:
-        ValueError: if both `metric` and `factor` are given, or a factor has another shape.
+        ValueError: if both `metric` and `factor` are given, a factor has another shape, or `norm` or `method` is
+            another.
 
     Reference: W. Lohmiller and J.-J. E. Slotine, "On contraction analysis for non-linear systems" (1998); P. Wensing
     and J.-J. E. Slotine, "Beyond convexity: contraction and global convergence of gradient descent" (2020).
     """
+    require_flow(flow)
     if metric is not None and factor is not None:
         raise ValueError("Give `metric` or `factor`, not both: a factor is a metric already, `M = factor^T factor`.")
+    if norm != 2:
+        raise ValueError(f"`norm` must be 2, got {norm!r}: rates in other norms are not there yet.")
+    if method not in ("auto", "dense"):
+        raise ValueError(f'`method` must be "auto" or "dense", got {method!r}.')
+    if metric is not None:
+        require_metric("metric", metric)
+    if isinstance(y, Ensemble):
+        raise ValueError("`y` must be a state or a Trajectory, got an Ensemble: take a member, `ensemble[0]`.")
+    t, args = traced_numbers(t), traced_numbers(args)
     if not isinstance(y, Trajectory):
+        y = as_state("y", y)
         if is_traced(flow, y, t, args, metric, factor):
             return _rate(t, y, (flow, args, metric, factor, None))
         return _rate_at_state(t, y, (flow, args, metric, factor, None))

@@ -3,6 +3,7 @@
 from ._base import AbstractFlow as AbstractFlow
 from ._base import Units as Units
 from ._base import freeze_units as freeze_units
+from ._base import require_flow as require_flow
 from .equilibria import Equilibria as Equilibria
 from .equilibria import FixedPoint as FixedPoint
 from .equilibria import equilibria as equilibria

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -89,9 +90,9 @@ def require_potential(potential: Callable) -> None:
     require_arguments("potential", potential, ("y", "args"))
 
 
-def require_metric(argument: str, metric) -> None:
-    if not isinstance(metric, AbstractMetric):
+def require_flow(flow: Any) -> None:
+    if not isinstance(flow, AbstractFlow):
         raise ValueError(
-            f"`{argument}` must be a metric, got {type(metric).__name__}. "
-            "Wrap a matrix as `fm.ConstantMetric(matrix)`, a function of (y, args) as `fm.DenseMetric(fn)`."
+            f"`flow` must be a flow, got {type(flow).__name__}. Wrap a potential as `fm.GradientFlow(potential)`, a "
+            "right-hand side `fn(t, y, args)` as `fm.VectorField(fn)`."
         )

@@ -10,9 +10,9 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from .._tree import combine, floats, label_of, ravel, unraveler
+from .._tree import as_state, combine, floats, label_of, ravel, traced_numbers, unraveler
 from .._typing import Args, State
-from ._base import AbstractFlow
+from ._base import AbstractFlow, require_flow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,24 +102,33 @@ def equilibria(
     Raises:
         ValueError: if the corners differ in structure or are out of order.
     """
-    lower, upper = (jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=_float(leaf)), corner) for corner in box)
+    require_flow(flow)
+    if not (isinstance(box, tuple | list) and len(box) == 2):
+        raise ValueError(f"`box` must be a pair (lower, upper) of trees like the state, got {box!r}.")
+    lower, upper = (as_state("box", jax.tree.map(_as_float, corner)) for corner in box)
     if jax.tree.structure(lower) != jax.tree.structure(upper):
         raise ValueError("`box` must be two trees of one structure, (lower, upper).")
     low, high = np.asarray(ravel(lower)), np.asarray(ravel(upper))
     if low.shape != high.shape or not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise ValueError(f"`box` must have finite corners, lower < upper everywhere, got {low} and {high}.")
-    if starts < 1:
-        raise ValueError(f"`starts` must be at least 1, got {starts}.")
+    if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
+        raise ValueError(f"`starts` must be at least 1, a whole number, got {starts!r}.")
     guesses = jnp.asarray(_starts(low, high, starts), dtype=low.dtype)
-    roots, corrections, jacobians, potentials = jax.tree.map(
-        np.asarray, _newton(flow, lower, jnp.asarray(low), jnp.asarray(high), guesses, args, t)
-    )
+    found = _newton(flow, lower, jnp.asarray(low), jnp.asarray(high), guesses, traced_numbers(args), traced_numbers(t))
+    roots, corrections, jacobians, potentials, speeds = jax.tree.map(np.asarray, found)
     scale = np.abs(roots) + 1e-3 * (high - low)
     precision = np.finfo(low.dtype).eps ** 0.5
     good = np.all(np.isfinite(roots) & (np.abs(corrections) <= precision * scale), axis=1)
     kept = np.flatnonzero(good)[_distinct(roots[good], 100 * precision * (high - low))]
     points = [
-        _describe(lower, roots[index], jacobians[index], None if potentials is None else float(potentials[index]))
+        _describe(
+            lower,
+            roots[index],
+            jacobians[index],
+            None if potentials is None else float(potentials[index]),
+            # An eigenvalue is zero beside what is usual in this box: at a fold all of them may be.
+            noise=precision * float(np.nanmedian(speeds)),
+        )
         for index in kept
     ]
     points.sort(key=lambda point: (point.potential or 0.0, tuple(np.asarray(ravel(point.state)))))
@@ -143,7 +152,8 @@ def _newton(flow, like, low, high, guesses, args, t):
         # One more Newton step says how far the root still is: at a clipped iterate it is not small.
         state = combine(unravel(root), like)
         potential = None if flow.potential is None else flow.potential(flow.position(state), args)
-        return root, jnp.linalg.solve(jacobian, field(root)), jacobian, potential
+        speed = jnp.linalg.norm(jax.jacfwd(field)(x))
+        return root, jnp.linalg.solve(jacobian, field(root)), jacobian, potential, speed
 
     # One start after the other: independent batched factorisations can hang XLA's CPU thread pool.
     return jax.lax.map(solve, guesses)
@@ -168,11 +178,11 @@ def _distinct(roots: np.ndarray, apart: np.ndarray) -> list[int]:
     return kept
 
 
-def _describe(like: State, root: np.ndarray, jacobian: np.ndarray, potential: float | None) -> FixedPoint:
+def _describe(like: State, root: np.ndarray, jacobian: np.ndarray, potential: float | None, noise: float) -> FixedPoint:
     state = jax.tree.map(np.asarray, floats(unraveler(like)(jnp.asarray(root))))
     eigenvalues = np.linalg.eigvals(jacobian.astype(np.float64))
     eigenvalues = eigenvalues[np.argsort(-eigenvalues.real, kind="stable")]
-    noise = np.finfo(jacobian.dtype).eps ** 0.5 * np.abs(eigenvalues).max()
+    noise = max(noise, np.finfo(jacobian.dtype).eps ** 0.5 * float(np.abs(eigenvalues).max()))
     return FixedPoint(state, eigenvalues, _word(eigenvalues, noise), potential)
 
 
@@ -186,6 +196,10 @@ def _word(eigenvalues: Float[Array, " n"] | np.ndarray, noise: float) -> str:
     return f"{side} {'focus' if (imaginary > noise).any() else 'node'}"
 
 
-def _float(leaf) -> np.dtype:
-    dtype = jnp.result_type(leaf)
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+def _as_float(leaf):
+    """Corners may be written in whole numbers."""
+    if isinstance(leaf, int) and not isinstance(leaf, bool):
+        return float(leaf)
+    if isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.integer):
+        return leaf.astype(jnp.result_type(float))
+    return leaf

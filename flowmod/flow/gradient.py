@@ -6,8 +6,8 @@ from typing import ClassVar
 import equinox as eqx
 
 from .._typing import Args, Potential, State, Vector
-from ..metric import AbstractMetric, Euclidean, steepest_descent
-from ._base import AbstractFlow, Units, freeze_units, require_metric, require_potential
+from ..metric import AbstractMetric, Euclidean, require_metric, steepest_descent
+from ._base import AbstractFlow, Units, freeze_units, require_potential
 
 
 class GradientFlow(AbstractFlow):

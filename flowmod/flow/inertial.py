@@ -7,12 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import cast_like, dot, floats, negative, ravel, size, unraveler
+from .._tree import cast_like, dot, floats, is_traced, negative, ravel, size, unraveler
 from .._typing import Args, Covector, Potential, State, Vector
-from ..metric import AbstractMetric, Euclidean, value_and_covector
-from ._base import AbstractFlow, Units, freeze_units, require_metric, require_potential
+from ..metric import AbstractMetric, Euclidean, require_metric, value_and_covector
+from ._base import AbstractFlow, Units, freeze_units, require_potential
 
 
 class InertialFlow(AbstractFlow):
@@ -117,13 +118,22 @@ class InertialFlow(AbstractFlow):
                 "Start at rest with `(y0, jax.tree.map(jnp.zeros_like, y0))`."
             )
         place, velocity = y[0], floats(y[1])
-        if jax.tree.structure(floats(place)) != jax.tree.structure(velocity):
-            raise ValueError("The velocity of an `InertialFlow` must be a tree like its position.")
+        kinds = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)] for tree in (floats(place), velocity)]
+        if jax.tree.structure(floats(place)) != jax.tree.structure(velocity) or kinds[0] != kinds[1]:
+            raise ValueError(
+                "The velocity of an `InertialFlow` must be a tree like its position, with its shapes and dtypes: got "
+                f"{kinds[0]} and {kinds[1]}."
+            )
         return place, velocity
 
 
 def _array(damping) -> Array:
-    damping = jnp.asarray(damping)
+    try:
+        damping = jnp.asarray(None if isinstance(damping, str) else damping)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`damping` must be a number, a matrix, an operator or a metric, got {damping!r}.") from error
+    if not is_traced(damping) and not np.isfinite(np.asarray(damping)).all():
+        raise ValueError(f"`damping` must be finite, got {damping}.")
     if damping.ndim not in (0, 2) or jnp.iscomplexobj(damping):
         raise ValueError(f"`damping` must be a number, a matrix, an operator or a metric, got shape {damping.shape}.")
     return damping if jnp.issubdtype(damping.dtype, jnp.floating) else damping.astype(jnp.result_type(float))

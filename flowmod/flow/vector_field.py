@@ -6,8 +6,8 @@ import equinox as eqx
 
 from .._tree import require_arguments
 from .._typing import Args, Field, Potential, State, Vector
-from ..metric import AbstractMetric, Euclidean
-from ._base import AbstractFlow, Units, freeze_units, like_state, require_metric, require_potential
+from ..metric import AbstractMetric, Euclidean, require_metric
+from ._base import AbstractFlow, Units, freeze_units, like_state, require_potential
 
 
 class VectorField(AbstractFlow):

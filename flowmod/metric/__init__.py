@@ -1,6 +1,9 @@
 """Riemannian metrics: the mass matrix of a flow, one file each. Guide: `docs/guides/what-a-metric-is.md`."""
 
 from ._base import AbstractMetric as AbstractMetric
+from ._base import require_metric as require_metric
+from ._matrix import asymmetry as asymmetry
+from ._matrix import tolerance as tolerance
 from .check import MetricReport as MetricReport
 from .check import check_metric as check_metric
 from .constant import ConstantMetric as ConstantMetric

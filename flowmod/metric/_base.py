@@ -44,3 +44,11 @@ class AbstractMetric(eqx.Module):
     def norm(self, y: State, v: Vector, args: Args = None) -> Float[Array, ""]:
         """`sqrt(v^T M(y) v)`, the metric's length of `v`: NaN where it has none."""
         return self.inner(y, v, v, args) ** 0.5
+
+
+def require_metric(argument: str, metric: Any) -> None:
+    if not isinstance(metric, AbstractMetric):
+        raise ValueError(
+            f"`{argument}` must be a metric, got {type(metric).__name__}. "
+            "Wrap a matrix as `fm.ConstantMetric(matrix)`, a function of (y, args) as `fm.DenseMetric(fn)`."
+        )

@@ -6,7 +6,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import dtype_of, floats, is_traced, ravel, size, unraveler
+from .._tree import floats, is_traced, ravel, size, unraveler
 from .._typing import Covector, State, Vector
 
 _PSD = lx.positive_semidefinite_tag
@@ -57,7 +57,7 @@ def matrix_operator(matrix: Float[Array, "n n"], y: State) -> lx.AbstractLinearO
     """The matrix as an operator on trees like `y`."""
     like = floats(y)
     leaves, structure = jax.tree.flatten(like)
-    matrix = matrix.astype(dtype_of(y))
+    matrix = matrix.astype(ravel(y).dtype)
     if structure == jax.tree.structure(0) and leaves[0].ndim == 1:
         return lx.MatrixLinearOperator(matrix, _PSD)
     edges = np.cumsum([leaf.size for leaf in leaves])[:-1]
@@ -78,7 +78,7 @@ def matrix_flat(matrix: Float[Array, "n n"], y: State, vector: Vector) -> Covect
     XLA hands `M @ v` to a thread pool, which takes longer than a product of a hundred numbers does; this sum it
     compiles into the loop that made the matrix.
     """
-    matrix = matrix.astype(dtype_of(y))
+    matrix = matrix.astype(ravel(y).dtype)
     return unraveler(y)(jnp.sum(matrix * ravel(vector).astype(matrix.dtype)[:, None], axis=0))
 
 
@@ -88,7 +88,7 @@ def matrix_sharp(matrix: Float[Array, "n n"], y: State, covector: Covector) -> V
     The Cholesky factor reads one triangle only, so that a matrix that is not symmetric would be solved silently
     as another one: it gives NaN here instead, as an indefinite matrix does.
     """
-    matrix = matrix.astype(dtype_of(y))
+    matrix = matrix.astype(ravel(y).dtype)
     symmetric = asymmetry(matrix) <= tolerance(matrix.dtype)
     matrix = jnp.where(symmetric, (matrix + matrix.T) / 2, jnp.nan)
     operator = lx.MatrixLinearOperator(matrix, _PSD)

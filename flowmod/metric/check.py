@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._tree import dtype_of, floats, ravel, unraveler
+from .._tree import as_state, dtype_of, floats, ravel, traced_numbers, unraveler
 from .._typing import Args, State
-from ._base import AbstractMetric
+from ._base import AbstractMetric, require_metric
 from ._matrix import asymmetry, tolerance
 
 
@@ -83,7 +83,9 @@ def check_metric(metric: AbstractMetric, y: State, args: Args = None, t: Any = 0
     Returns:
         A `MetricReport`. It does not raise for a bad metric: that is what it reports.
     """
-    matrix, round_trip = jax.tree.map(np.asarray, _measure(metric, y, args, t))
+    require_metric("metric", metric)
+    y = as_state("y", y)
+    matrix, round_trip = jax.tree.map(np.asarray, _measure(metric, y, traced_numbers(args), traced_numbers(t)))
     finite = bool(np.isfinite(matrix).all())
     eigenvalues = np.linalg.eigvalsh((matrix + matrix.T) / 2) if finite else np.full(1, np.nan)
     return MetricReport(

@@ -11,6 +11,9 @@ from .._typing import Args, Covector, State, Vector
 from ._base import AbstractMetric
 from ._matrix import matrix_flat, matrix_operator, matrix_sharp, require_positive_definite, require_square, state_size
 
+_CHECKED = 1000
+"""Numbers of the state up to which an operator is formed once to check what its tag says."""
+
 
 class ConstantMetric(AbstractMetric):
     """A constant inner product: flat, but not the Euclidean one.
@@ -32,8 +35,10 @@ class ConstantMetric(AbstractMetric):
                     "`matrix` is a lineax operator without the tag `lineax.positive_semidefinite_tag`: "
                     "wrap it as `lineax.TaggedLinearOperator(operator, lineax.positive_semidefinite_tag)`."
                 )
+            if matrix.in_size() <= _CHECKED:
+                require_positive_definite("matrix", matrix.as_matrix())
         else:
-            matrix = jnp.asarray(matrix)
+            matrix = _as_array(matrix)
             if not jnp.issubdtype(matrix.dtype, jnp.floating):
                 matrix = matrix.astype(jnp.result_type(float))
             require_square("matrix", matrix, matrix.shape[0] if matrix.ndim else 1)
@@ -69,3 +74,13 @@ class ConstantMetric(AbstractMetric):
         ]:
             raise ValueError(f"`matrix` is an operator on {given}, but the state is {wanted}: make it for this state.")
         return self.matrix
+
+
+def _as_array(matrix: Any):
+    try:
+        array = jnp.asarray(None if isinstance(matrix, str) else matrix)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`matrix` must be a matrix or a lineax operator, got {matrix!r}.") from error
+    if jnp.iscomplexobj(array) or array.size == 0:
+        raise ValueError(f"`matrix` must be a real matrix with entries, got {array.dtype} of shape {array.shape}.")
+    return array

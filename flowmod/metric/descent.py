@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from .._tree import cast_like, combine, floats, negative
 from .._typing import Args, Covector, Potential, State, Vector
 from ._base import AbstractMetric
+from ._matrix import state_size
 
 
 def value_and_covector(potential: Potential, y: State, args: Args = None) -> tuple[Float[Array, ""], Covector]:
@@ -26,9 +27,11 @@ def value_and_covector(potential: Potential, y: State, args: Args = None) -> tup
             raise ValueError(f"`potential` must return a float, got {value.dtype}.")
         return value
 
+    state_size(y)
     value, covector = jax.value_and_grad(scalar)(floats(y))
-    defined = jnp.isfinite(value)
-    return value, jax.tree.map(lambda leaf: jnp.where(defined, leaf, jnp.nan), covector)
+    # A factor, because a selected constant would have the derivative zero, and a rate there would be zero.
+    defined = jnp.where(jnp.isfinite(value), 1, jnp.nan)
+    return value, jax.tree.map(lambda leaf: leaf * defined.astype(leaf.dtype), covector)
 
 
 def steepest_descent(

@@ -2,16 +2,7 @@
 
 from typing import Any
 
-from ..flow import AbstractFlow
 from ..simulate import Ensemble, Trajectory
-
-
-def require_flow(flow: Any) -> None:
-    if not isinstance(flow, AbstractFlow):
-        raise ValueError(
-            f"`flow` must be a flow, got {type(flow).__name__}. Wrap a potential as `fm.GradientFlow(potential)`, a "
-            "right-hand side `fn(t, y, args)` as `fm.VectorField(fn)`."
-        )
 
 
 def require_trajectory(trajectory: Any) -> None:

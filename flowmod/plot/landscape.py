@@ -10,12 +10,11 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
 from .._typing import Args, Potential, State
-from ..flow import AbstractFlow, Equilibria
+from ..flow import AbstractFlow, Equilibria, require_flow
 from ..simulate import Ensemble, Trajectory
 from ._axes import axes_or_new, with_unit
 from ._ellipses import metric_ellipses
 from ._equilibria import draw_equilibria, marks_of
-from ._input import require_flow
 from ._levels import contour_levels
 from ._palette import INK, PAPER
 from ._paths import draw_paths, groups_of, paths_of

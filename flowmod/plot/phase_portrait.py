@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 
 from .._tree import ravel
 from .._typing import Args, State
-from ..flow import AbstractFlow, Equilibria
+from ..flow import AbstractFlow, Equilibria, require_flow
 from ..simulate import Ensemble, Trajectory
 from ._axes import axes_or_new
 from ._equilibria import draw_equilibria, marks_of
-from ._input import require_flow
 from ._palette import MUTED
 from ._paths import draw_paths, groups_of, paths_of
 from ._plane import Plane, plane_of

@@ -9,10 +9,9 @@ from matplotlib.colors import CenteredNorm
 
 from .._typing import Args, State
 from ..contraction import contraction_rate
-from ..flow import AbstractFlow
+from ..flow import AbstractFlow, require_flow
 from ..metric import AbstractMetric
 from ._axes import axes_or_new, rate_label
-from ._input import require_flow
 from ._palette import INK
 from ._plane import plane_of
 from ._zeros import draw_zeros, write_on

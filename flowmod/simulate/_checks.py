@@ -3,25 +3,16 @@
 import math
 from typing import Any
 
-import equinox as eqx
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from .._tree import is_float_array, is_traced, label_of
-from ..flow import AbstractFlow
+from .._tree import as_state, is_float_array, is_traced, label_of, require_arguments
 
 _PRECISIONS = (np.dtype("float64"), np.dtype("float32"))
-
-
-def check_flow(flow: Any) -> None:
-    if not isinstance(flow, AbstractFlow):
-        raise ValueError(
-            f"`flow` must be a flow, got {type(flow).__name__}. Wrap a potential as `fm.GradientFlow(potential)`, a "
-            "right-hand side `fn(t, y, args)` as `fm.VectorField(fn)`."
-        )
 
 
 def check_state(argument: str, y: PyTree) -> tuple[list, Any]:
@@ -32,17 +23,18 @@ def check_state(argument: str, y: PyTree) -> tuple[list, Any]:
     leaves, structure = jax.tree.flatten(y)
     floats = [index for index, leaf in enumerate(leaves) if is_float_array(leaf)]
     if len(floats) < len(leaves):
-        leaves, structure = jax.tree.flatten(_with_arrays(argument, y))
+        leaves, structure = jax.tree.flatten(as_state(argument, y))
         floats = [index for index, leaf in enumerate(leaves) if is_float_array(leaf)]
-    if not floats:
-        raise ValueError(f"`{argument}` must hold at least one float array, got {y!r}.")
+    if not sum(leaves[index].size for index in floats):
+        raise ValueError(f"`{argument}` must hold at least one float array with an entry, got {y!r}.")
     for index in floats:
         if leaves[index].dtype not in _PRECISIONS:
             dtype, where = leaves[index].dtype, _place(leaves, structure, index)
             raise ValueError(f"`{argument}` must be float32 or float64, got {dtype}{where}: convert it first.")
         if isinstance(leaves[index], Tracer):
             continue
-        leaves[index] = np.asarray(leaves[index])
+        # Where double precision is off, a double NumPy array is a single one to JAX.
+        leaves[index] = np.asarray(leaves[index], dtype=jax.dtypes.canonicalize_dtype(leaves[index].dtype))
         if not np.isfinite(leaves[index]).all():
             where = _place(leaves, structure, index)
             raise ValueError(f"`{argument}` must be finite, got {leaves[index]}{where}.")
@@ -54,22 +46,6 @@ def _place(leaves: list, structure: Any, index: int) -> str:
     return f" at '{label_of(path)}'" if path else ""
 
 
-def _with_arrays(argument: str, y: PyTree) -> PyTree:
-    def convert(path, leaf):
-        if isinstance(leaf, eqx.Module) or is_float_array(leaf):
-            return leaf
-        if isinstance(leaf, float):
-            return np.asarray(leaf, dtype=jnp.result_type(float))
-        where = f" at '{label_of(path)}'" if path else ""
-        kind = getattr(leaf, "dtype", type(leaf).__name__)
-        raise ValueError(
-            f"`{argument}` must hold float arrays, got {kind}{where}: write 1.0 for 1, or convert with "
-            "`jnp.asarray(value, dtype=float)`."
-        )
-
-    return jax.tree.map_with_path(convert, y, is_leaf=lambda node: isinstance(node, eqx.Module))
-
-
 def check_times(times: tuple, dtype: np.dtype) -> tuple[Any, Any, Any]:
     """Start, end and saved times in the state's precision: diffrax would widen a float32 state to that of times."""
     t0, t1, ts = times
@@ -77,17 +53,20 @@ def check_times(times: tuple, dtype: np.dtype) -> tuple[Any, Any, Any]:
     t1 = ts[-1] if t1 is None and ts is not None else t1
     if t1 is None:
         raise ValueError("`t1` must be given: the time at which the run ends.")
-    if not is_traced(t0, t1):
-        first, last = require_number("t0", t0), require_number("t1", t1)
-        if not (math.isfinite(first) and math.isfinite(last) and first < last):
-            raise ValueError(
-                f"`t1` must be a finite time after `t0`, got t0 = {t0} and t1 = {t1}. To run backwards, reverse the "
-                "field's sign."
-            )
-        if ts is not None and not is_traced(ts) and (ts[0] < first or ts[-1] > last):
-            raise ValueError(f"`ts` must lie between t0 = {t0} and t1 = {t1}, got {ts[0]} to {ts[-1]}.")
     as_time = jnp.asarray if is_traced(t0, t1, ts) else np.asarray
-    return as_time(t0, dtype), as_time(t1, dtype), None if ts is None else as_time(ts, dtype)
+    if not is_traced(t0, t1):
+        for name, time in (("t0", t0), ("t1", t1)):
+            require_number(name, time)
+    t0, t1, ts = as_time(t0, dtype), as_time(t1, dtype), None if ts is None else as_time(ts, dtype)
+    # Compared in the state's precision: in float32 a short run at a late time has no length.
+    if not is_traced(t0, t1) and not (math.isfinite(t0) and math.isfinite(t1) and t0 < t1):
+        raise ValueError(
+            f"`t1` must be a finite time after `t0`, got t0 = {t0} and t1 = {t1} in {dtype}. To run backwards, reverse "
+            "the field's sign."
+        )
+    if ts is not None and not is_traced(t0, t1, ts) and (ts[0] < t0 or ts[-1] > t1):
+        raise ValueError(f"`ts` must lie between t0 = {t0} and t1 = {t1}, got {ts[0]} to {ts[-1]}.")
+    return t0, t1, ts
 
 
 def _check_saved_times(ts: Any) -> Any:
@@ -117,7 +96,7 @@ def require_number(argument: str, value: Any) -> float:
 def check_tolerances(rtol: Any, atol: Any, dtype: np.dtype) -> None:
     """A relative tolerance above rounding; an absolute one that is not negative, a number or a packed tree."""
     least = 8 * float(np.finfo(dtype).eps)
-    if not is_traced(rtol) and not require_number("rtol", rtol) >= least:
+    if not is_traced(rtol) and not (least <= require_number("rtol", rtol) < math.inf):
         raise ValueError(
             f"`rtol` must be at least {least:.2g} for a {dtype} state, got {rtol}: a smaller error than rounding can't "
             "be asked for." + (" Use float64 for more." if dtype == np.float32 else "")
@@ -131,5 +110,32 @@ def check_tolerances(rtol: Any, atol: Any, dtype: np.dtype) -> None:
 
 
 def check_max_steps(max_steps: Any) -> None:
-    if not (isinstance(max_steps, int) and not isinstance(max_steps, bool) and max_steps >= 1):
+    if not (isinstance(max_steps, int | np.integer) and not isinstance(max_steps, bool) and max_steps >= 1):
         raise ValueError(f"`max_steps` must be a positive integer, got {max_steps!r}.")
+
+
+def check_first_step(dt0: Any) -> None:
+    if dt0 is not None and not is_traced(dt0) and not (0 < require_number("dt0", dt0) < math.inf):
+        raise ValueError(f"`dt0` must be a positive, finite time, got {dt0}.")
+
+
+def check_functions(observe: Any, until: Any) -> None:
+    for name, fn in (("observe", observe), ("until", until)):
+        if fn is not None:
+            require_arguments(name, fn, ("t", "y", "args"))
+
+
+def check_diffrax(controller: Any, adjoint: Any) -> None:
+    """A controller that is one, and an adjoint that can save more than the end."""
+    if controller is not None and not isinstance(controller, diffrax.AbstractStepSizeController):
+        raise ValueError(f"`controller` must be a diffrax step-size controller, got {type(controller).__name__}.")
+    if adjoint is None:
+        return
+    if not isinstance(adjoint, diffrax.AbstractAdjoint) or isinstance(
+        adjoint, diffrax.BacksolveAdjoint | diffrax.ImplicitAdjoint
+    ):
+        raise ValueError(
+            f"`adjoint` must be a diffrax adjoint that differentiates the steps, got {type(adjoint).__name__}. Use "
+            "`diffrax.RecursiveCheckpointAdjoint()` for reverse mode, `diffrax.ForwardMode()` for forward mode; "
+            "solving backwards would amplify errors as fast as the flow contracts."
+        )

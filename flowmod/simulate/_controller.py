@@ -30,6 +30,7 @@ class LegController(diffrax.AbstractAdaptiveStepSizeController):
     Attributes:
         inner: the controller that decides.
         view: what it sees of the vector.
+        dt0: the first step, or `None`. diffrax would check it by a callback, which can't be cached.
         budget: steps until the pause.
         resume: `next_t, inner_state` of the leg before, or `None`.
         rtol: relative tolerance, for a root finder that asks for the controller's.
@@ -39,15 +40,17 @@ class LegController(diffrax.AbstractAdaptiveStepSizeController):
 
     inner: diffrax.AbstractStepSizeController
     view: Callable
+    dt0: Any
     budget: Any
     resume: Any
     rtol: Any
     atol: Any
     norm: Callable
 
-    def __init__(self, inner, view, budget, resume, rtol, atol, norm):
+    def __init__(self, inner, view, dt0, budget, resume, rtol, atol, norm):
         self.inner = inner
         self.view = view
+        self.dt0 = dt0
         self.budget = budget
         self.resume = resume
         self.rtol = getattr(inner, "rtol", rtol)
@@ -67,7 +70,7 @@ class LegController(diffrax.AbstractAdaptiveStepSizeController):
         def state_func(terms, t, y, args):
             return self.view(func(terms, t, pull(y)[0], args))
 
-        next_t, inner_state = self.inner.init(terms, t0, t1, self.view(y0), dt0, args, state_func, error_order)
+        next_t, inner_state = self.inner.init(terms, t0, t1, self.view(y0), self.dt0, args, state_func, error_order)
         return next_t, (_arrays(inner_state), next_t, jnp.asarray(0))
 
     def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):

@@ -17,14 +17,24 @@ _MEASURES = {
 
 
 def state_labels(ys: Any) -> list[tuple[str, np.ndarray]]:
-    """One label for each float leaf: its path, or `y` for a bare array."""
-    return [(label_of(path) or "y", np.asarray(leaf)) for path, leaf in jax.tree.leaves_with_path(floats(ys))]
+    """One label for each float leaf: its path, `y` for a bare array, `state.` before what has a meaning already."""
+    taken = {"time", *_MEASURES}
+    labelled = []
+    for path, leaf in jax.tree.leaves_with_path(floats(ys)):
+        name = (label_of(path) or "y").replace("/", "_")  # a slash is a group in a file
+        name = f"state.{name}" if name in taken else name
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        labelled.append((name, np.asarray(leaf)))
+    return labelled
 
 
 def observed_labels(trajectory: Any) -> list[tuple[str, np.ndarray]]:
     """One label for each leaf of what was observed: `observed.` and its path."""
     leaves = jax.tree.leaves_with_path(trajectory.observed)
-    return [(".".join(filter(None, ["observed", label_of(path)])), np.asarray(leaf)) for path, leaf in leaves]
+    names = [".".join(filter(None, ["observed", label_of(path)])).replace("/", "_") for path, _ in leaves]
+    return [(name, np.asarray(leaf)) for name, (_, leaf) in zip(names, leaves, strict=True)]
 
 
 def measure_labels(trajectory: Any) -> list[tuple[str, np.ndarray, str]]:

@@ -11,6 +11,8 @@ def balance(energy, potential, dissipated):
 
     Relative to the largest change of the potential where that is larger: an inertial flow may conserve its energy.
     """
+    if energy.shape[-1] == 0:
+        return energy
     xp = jnp if is_traced(energy, dissipated) else np
     lost = energy[..., :1] - energy
     exchanged = xp.max(xp.abs(potential - potential[..., :1]), axis=-1, keepdims=True)

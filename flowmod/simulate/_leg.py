@@ -104,7 +104,7 @@ def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1,
         options.solver,
         start.t,
         t1,
-        options.dt0,
+        None,  # the controller has it
         start.vector,
         args,
         saveat=diffrax.SaveAt(subs=subs, dense=options.dense, solver_state=True, controller_state=True, made_jump=True),
@@ -144,7 +144,9 @@ def _controller(packing: Packing, start: Start, t1, options: Options, budget, ne
         view = packing.state_part
     else:
         inner, view = options.controller, packing.state  # its norm may know the tree
-    return LegController(inner, view, budget, next_step, options.rtol, options.atol, optx.rms_norm)
+    return LegController(
+        inner, view, options.dt0, budget, next_step, options.rtol, packing.tolerance(options.atol), optx.rms_norm
+    )
 
 
 def _record(packing: Packing, rest: tuple, observe):

@@ -6,6 +6,7 @@ costs, and the loss of a large network is not evaluated at every step for nobody
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +53,10 @@ def evaluate_along(fn, ts, ys, operands):
     if is_traced(ts, ys, operands):
         return jax.lax.map(lambda point: fn(*point, operands), (ts, ys))
     count, parts = len(ts), []
+    if count == 0:
+        point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], leaf.dtype), (ts, ys))
+        shapes = eqx.filter_eval_shape(fn, *point, operands)
+        return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), shapes)
     chunk = _CHUNKS[0] if count <= _CHUNKS[1] // 2 else _CHUNKS[1]
     for first in range(0, count, chunk):
         rows = np.minimum(np.arange(first, first + chunk), count - 1)

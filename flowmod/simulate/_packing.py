@@ -53,13 +53,17 @@ class Layout(NamedTuple):
         ]
         return jax.tree.unflatten(self.structure, leaves)
 
-    def numbers(self, tree: PyTree, argument: str) -> list[np.ndarray]:
-        """A tree of numbers like the state, one array for each of its float leaves."""
+    def numbers(self, tree: PyTree, argument: str) -> np.ndarray:
+        """A tree of numbers like the state as one vector."""
         leaves, structure = jax.tree.flatten(tree)
         shapes = [shape for shape in self.shapes if shape is not None]
         if len(leaves) != len(shapes) or (structure != self.structure and len(shapes) == len(self.shapes)):
             raise ValueError(f"`{argument}` must be a number or a tree like the state, got {structure}.")
-        return [np.broadcast_to(np.asarray(leaf, float), shape) for leaf, shape in zip(leaves, shapes, strict=True)]
+        try:
+            pairs = zip(leaves, shapes, strict=True)
+            return np.concatenate([np.broadcast_to(np.asarray(leaf, float), shape).ravel() for leaf, shape in pairs])
+        except ValueError as error:
+            raise ValueError(f"`{argument}` must have the state's shapes {shapes}, or numbers: {error}.") from error
 
 
 class FlatPacking(NamedTuple):
@@ -90,8 +94,9 @@ class FlatPacking(NamedTuple):
     def dissipated(self, vector: Any) -> Any:
         return vector[..., self.layout.size] if self.layout.ledger else None
 
-    def numbers(self, tree: PyTree, argument: str) -> np.ndarray:
-        return np.concatenate([leaf.ravel() for leaf in self.layout.numbers(tree, argument)])
+    def tolerance(self, atol: Any) -> Any:
+        """An absolute tolerance for the whole vector: the energy has the largest of the state's."""
+        return jnp.append(atol, jnp.max(atol)) if jnp.ndim(atol) and self.layout.ledger else atol
 
 
 class LeafPacking(NamedTuple):
@@ -117,8 +122,8 @@ class LeafPacking(NamedTuple):
     def dissipated(self, vector: Any) -> Any:
         return vector[-1] if self.layout.ledger else None
 
-    def numbers(self, tree: PyTree, argument: str) -> list[np.ndarray]:
-        return self.layout.numbers(tree, argument)
+    def tolerance(self, atol: Any) -> Any:
+        return atol
 
 
 Packing = FlatPacking | LeafPacking

@@ -23,9 +23,16 @@ class _Array:
 
 
 class _Number(NamedTuple):
-    """Stands in the key where a NumPy number was: all of them travel as one array, each costs as much as that."""
+    """Stands in the key where a NumPy float was: all of them travel as one array, each costs as much as that."""
 
     dtype: np.dtype
+
+
+class _Other(NamedTuple):
+    """A leaf that is no array, with its type: `True == 1`, and they are not the same program."""
+
+    kind: type
+    leaf: Any
 
 
 def compiled(fn: Callable) -> Callable:
@@ -37,7 +44,7 @@ def compiled(fn: Callable) -> Callable:
         def leaf(other):
             if other is _Array:
                 return next(next_array)
-            return next(next_number).astype(other.dtype) if isinstance(other, _Number) else other
+            return next(next_number).astype(other.dtype) if isinstance(other, _Number) else other.leaf
 
         return fn(*jax.tree.unflatten(key.structure, [leaf(other) for other in key.others]))
 
@@ -48,8 +55,8 @@ def compiled(fn: Callable) -> Callable:
         arrays, numbers, others = [], [], []
         for leaf in leaves:
             if not isinstance(leaf, _ARRAYS):
-                others.append(leaf)
-            elif isinstance(leaf, jax.Array) or leaf.ndim:
+                others.append(_Other(type(leaf), leaf))
+            elif isinstance(leaf, jax.Array) or leaf.ndim or leaf.dtype.kind != "f":
                 arrays.append(leaf)
                 others.append(_Array)
             else:

@@ -8,9 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._tree import traced_numbers
 from .._typing import Args, State
-from ..flow import AbstractFlow
-from ._checks import check_flow, check_max_steps, check_state, check_times, check_tolerances
+from ..flow import AbstractFlow, require_flow
+from ._checks import (
+    check_diffrax,
+    check_first_step,
+    check_functions,
+    check_max_steps,
+    check_state,
+    check_times,
+    check_tolerances,
+)
 from ._leg import Options, Start
 from ._packing import FlatPacking, Layout, LeafPacking, Packing
 from ._solvers import choose_solver, tolerances
@@ -60,19 +69,23 @@ def prepare(
     flow: AbstractFlow, argument: str, y0: State, times: tuple, args: Args, method: Method, members: bool = False
 ) -> Setup:
     """Check the arguments of a run; with `members` the start's leaves have a leading axis, one entry per run."""
-    check_flow(flow)
+    require_flow(flow)
     check_max_steps(method.max_steps)
+    check_first_step(method.dt0)
+    check_functions(method.observe, method.until)
+    check_diffrax(method.controller, method.adjoint)
     leaves, structure = check_state(argument, y0)
     layout = Layout.of(leaves, structure, flow.balanced, members)
-    packing = LeafPacking(layout) if members else FlatPacking(layout)
     dtype = layout.narrowest
     t0, t1, ts = check_times(times, dtype)
     rtol, atol = tolerances(dtype, method.rtol, method.atol)
-    if isinstance(atol, dict | list | tuple) or np.ndim(atol):
-        atol = packing.numbers(atol, "atol")
+    by_number = isinstance(atol, dict | list | tuple) or np.ndim(atol) > 0
+    if by_number:
+        atol = layout.numbers(atol, "atol")
     check_tolerances(rtol, atol, dtype)
-    rtol = _as(rtol, dtype)
-    atol = [_as(part, dtype) for part in atol] if isinstance(atol, list) else _as(atol, dtype)
+    rtol, atol = _as(rtol, dtype), _as(atol, dtype)
+    # diffrax takes one tolerance for all leaves, or a vector of them for a vector.
+    packing = LeafPacking(layout) if members and not by_number else FlatPacking(layout)
     options = Options(
         solver=choose_solver(method.solver, rtol, atol, packing),
         controller=method.controller,
@@ -86,7 +99,7 @@ def prepare(
         capacity=method.max_steps,
     )
     rest = tuple(leaf if kind is None else None for leaf, kind in zip(leaves, layout.dtypes, strict=True))
-    return Setup(flow, packing, leaves, rest, t0, t1, ts, args, options)
+    return Setup(flow, packing, leaves, rest, t0, t1, ts, traced_numbers(args), options)
 
 
 def _as(value: Any, dtype: np.dtype) -> Any:

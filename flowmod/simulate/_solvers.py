@@ -3,7 +3,6 @@
 from typing import Any
 
 import diffrax
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -41,8 +40,7 @@ def _stiff_solver(rtol, atol, packing: Packing) -> diffrax.AbstractSolver:
     1e8 are followed, with `atol` every step of theirs is rejected.
     """
     norm = OnState(optx.rms_norm, StatePart(packing))
-    residual = jax.tree.map(lambda tolerance: 100 * tolerance, atol)
-    return diffrax.Kvaerno5(root_finder=optx.Newton(rtol, residual, norm=norm))
+    return diffrax.Kvaerno5(root_finder=optx.Newton(rtol, 100 * packing.tolerance(atol), norm=norm))
 
 
 def is_explicit(solver: diffrax.AbstractSolver) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._results import RESULTS
-from .._tree import combine, floats, is_float_array, label_of
+from .._tree import combine, floats, is_float_array, is_traced, label_of
 from .._typing import Args, State
 from ..flow import AbstractFlow, Units
 from ._labels import to_xarray
@@ -104,7 +104,7 @@ class Ensemble:
         saved = self.ts <= self.end_times[index]
         pick = (floats(self.ys), self.dissipated, self.observed)
         ys, dissipated, observed = jax.tree.map(lambda leaf: leaf[index][saved], pick)
-        last = combine(jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), self.ends), self.measures.rest)
+        last = combine(jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), floats(self.ends)), self.measures.rest)
         flow, args = self.measures.flow, self.measures.args
         mean_step = (end - self.start_time) / max(accepted, 1)
         code = RESULTS(int(self.result[index]))
@@ -182,6 +182,10 @@ def ensemble(
         ValueError: for wrong input.
     """
     method = Method(solver, rtol, atol, observe, until, max_steps, controller, dt0, None)
+    if is_traced(flow, y0s, t0, t1, ts, args):
+        raise ValueError(
+            "`ensemble` runs outside of JAX transformations only: inside use `jax.vmap` of `simulate(..., ts=ts)`."
+        )
     members = _count(y0s)
     if ts is None and t1 is not None:
         ts = np.linspace(t0, t1, _SAVED_TIMES)

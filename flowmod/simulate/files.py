@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._results import RESULTS
-from .._tree import combine, floats, is_float_array, label_of
-from ._labels import to_xarray
+from .._tree import as_state, combine, floats, is_float_array, label_of
+from ._labels import observed_labels, state_labels, to_xarray
 from ._measures import RecordedMeasures
 from .trajectory import Trajectory
 
@@ -27,12 +28,12 @@ def save(trajectory: Trajectory, path: str | Path) -> Path:
     dataset = to_xarray(trajectory)
     dataset.attrs |= {
         "format": _FORMAT,
-        "result": trajectory.result.name,
+        "result": trajectory.outcome.name,
         "reason": trajectory.reason,
         "end_time": np.asarray(trajectory.end_time),
-        "stats": json.dumps(trajectory.stats),
-        "state_tree": json.dumps(_skeleton(floats(trajectory.ys), "")),
-        "observed_tree": json.dumps(_skeleton(trajectory.observed, "observed")),
+        "stats": json.dumps({name: int(count) for name, count in trajectory.stats.items()}),
+        "state_tree": _tree_of(floats(trajectory.ys), state_labels(trajectory.ys)),
+        "observed_tree": _tree_of(trajectory.observed, observed_labels(trajectory)),
     }
     dataset.attrs["units"] = json.dumps(trajectory.units)
     encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
@@ -82,6 +83,8 @@ def load(path: str | Path, like: PyTree = None) -> Trajectory:
     import h5py
     import xarray as xr
 
+    if not isinstance(path, str | Path):
+        raise ValueError(f"`path` must be the name of a file, got {path!r}.")
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"`path` {path} is not a file: check the name, or save a trajectory there first.")
@@ -124,19 +127,19 @@ def _trajectory(dataset: Any, like: PyTree) -> Trajectory:
     )
 
 
-def _skeleton(tree: PyTree, prefix: str) -> Any:
-    """The shape of a tree in JSON: containers by kind, leaves by the name of their variable."""
+def _tree_of(tree: PyTree, labelled: list[tuple[str, np.ndarray]]) -> str:
+    return json.dumps(_skeleton(tree, iter([name for name, _ in labelled])))
+
+
+def _skeleton(tree: PyTree, names: Iterator[str]) -> Any:
+    """The shape of a tree in JSON: containers by kind, leaves by the name of their variable, in flattening order."""
     if tree is None:
         return None
     if is_float_array(tree) or isinstance(tree, np.ndarray | jax.Array):
-        return {"leaf": prefix or "y"}
+        return {"leaf": next(names)}
     children = jax.tree.leaves_with_path(tree, is_leaf=lambda node: node is not tree)
-    entries = []
-    for path, child in children:
-        name = label_of(path)
-        entries.append([name, _skeleton(child, ".".join(filter(None, [prefix, name])))])
     kind = {dict: "dict", list: "list", tuple: "tuple"}.get(type(tree), "node")
-    return {kind: entries}
+    return {kind: [[label_of(path), _skeleton(child, names)] for path, child in children]}
 
 
 def _fill(skeleton: Any, values: dict[str, np.ndarray]) -> PyTree:
@@ -151,9 +154,14 @@ def _fill(skeleton: Any, values: dict[str, np.ndarray]) -> PyTree:
 
 
 def _as_tree_of(like: PyTree, ys: PyTree) -> PyTree:
+    like = as_state("like", like)
     wanted = [label_of(path) for path, _ in jax.tree.leaves_with_path(floats(like))]
     given = {label_of(path): leaf for path, leaf in jax.tree.leaves_with_path(ys)}
     if sorted(wanted) != sorted(given):
         raise ValueError(f"`like` has the leaves {wanted}, but the file has {list(given)}: give a state of that run.")
+    shapes = {label_of(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(floats(like))}
+    for name, leaf in given.items():
+        if np.shape(leaf)[1:] != shapes[name]:
+            raise ValueError(f"`like` has shape {shapes[name]} at '{name}', but the file {np.shape(leaf)[1:]}.")
     filled = jax.tree.unflatten(jax.tree.structure(floats(like)), [given[name] for name in wanted])
     return combine(filled, like)

@@ -104,18 +104,27 @@ def simulate(
     method = Method(solver, rtol, atol, observe, until, max_steps, controller, dt0, adjoint)
     setup = prepare(flow, "y0", y0, (t0, t1, ts), args, method)
     if is_traced(flow, y0, t0, t1, ts, args, rtol, atol, dt0):
-        if ts is None or dense or progress:
-            raise ValueError(
-                "Inside a JAX transformation `simulate` needs `ts`, the times to save at, and neither `dense` nor "
-                "`progress`: the number of steps is not known there."
-            )
+        _require_traceable(ts, dense, progress)
         return _traced_run(setup, adjoint)
     options = setup.options._replace(dense=dense, capacity=_capacity(setup.packing, ts, dense))
     setup = setup._replace(options=options)
-    trajectory = _assemble(setup, *_run_legs(setup, max_steps, progress))
+    try:
+        trajectory = _assemble(setup, *_run_legs(setup, max_steps, progress))
+    except jax.errors.TracerArrayConversionError:
+        # A tracer hides in a function that the flow, `observe` or `until` closes over.
+        _require_traceable(ts, dense, progress)
+        return _traced_run(setup._replace(options=setup.options._replace(capacity=max_steps, dense=False)), adjoint)
     if throw and not trajectory.result.is_okay:
         raise _error(trajectory, float(setup.t0))
     return trajectory
+
+
+def _require_traceable(ts: Any, dense: bool, progress: bool) -> None:
+    if ts is None or dense or progress:
+        raise ValueError(
+            "Inside a JAX transformation `simulate` needs `ts`, the times to save at, and neither `dense` nor "
+            "`progress`: the number of steps is not known there."
+        )
 
 
 def _capacity(packing: Packing, ts: Any, dense: bool) -> int:

@@ -25,7 +25,7 @@ class AtEquilibrium(eqx.Module):
     tolerance: float = 1e-6
 
     def __check_init__(self):
-        if not self.tolerance > 0:
+        if not (isinstance(self.tolerance, float | int) and self.tolerance > 0):
             raise ValueError(f"`tolerance` must be positive, got {self.tolerance}.")
 
     def __call__(self, t: Any, y: State, args: Args):

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._results import RESULTS
 from .._tree import floats, is_traced, label_of
 from ..flow import Units
 from ._advice import advice
@@ -50,6 +51,11 @@ class Trajectory:
     reason: str = dataclasses.field(metadata={"static": True})
     units: Units = dataclasses.field(metadata={"static": True})
     solver: str = dataclasses.field(metadata={"static": True})
+
+    @property
+    def outcome(self) -> RESULTS:
+        """`result` as a member of `fm.RESULTS`, also for a run that came out of a JAX transformation."""
+        return RESULTS(int(self.result))
 
     @cached_property
     def _energies(self) -> Any:
@@ -128,7 +134,7 @@ class Trajectory:
 
 def summary(trajectory: Trajectory) -> str:
     """A short table of a run, with why it ended and what to try."""
-    if is_traced(trajectory.ts, trajectory.result):
+    if is_traced(trajectory.ts, trajectory.result) or np.ndim(trajectory.ts) != 1:
         return f"Trajectory inside a JAX transformation, {trajectory.ts.shape[-1]} times"
     span = f" from {trajectory.ts[0]:.6g} to {trajectory.ts[-1]:.6g}" if len(trajectory) else ""
     rows = [("times", f"{len(trajectory)} saved{span}"), *_leaf_rows(trajectory)]
@@ -140,11 +146,11 @@ def summary(trajectory: Trajectory) -> str:
         rows.append(("energy ledger", f"{np.max(np.abs(trajectory.ledger)):.2g} of the energy lost is unaccounted for"))
     stats = trajectory.stats
     rows.append(("steps", f"{stats['accepted']} accepted, {stats['rejected']} rejected ({trajectory.solver})"))
-    rows.append(("ended", str(trajectory.result)))
+    rows.append(("ended", str(trajectory.outcome)))
     if trajectory.reason:
         rows.append(("why", trajectory.reason))
-    if not trajectory.result.is_okay:
-        rows.append(("try", advice(trajectory.result)))
+    if not trajectory.outcome.is_okay:
+        rows.append(("try", advice(trajectory.outcome)))
     width = max(len(label) for label, _ in rows)
     return "\n".join(["Trajectory", *(f"  {label:{width}}  {text}" for label, text in rows)])
 
