@@ -4,8 +4,8 @@ from .._results import RESULTS as RESULTS
 from ._measures import evaluate_along as evaluate_along
 from .ensemble import Ensemble as Ensemble
 from .ensemble import ensemble as ensemble
-from .files import load as load
-from .files import write_whole as write_whole
+from .load import load as load
+from .save import write_whole as write_whole
 from .simulate import SimulationError as SimulationError
 from .simulate import simulate as simulate
 from .stopping import AtEquilibrium as AtEquilibrium

@@ -14,8 +14,10 @@ from .._tree import floats, is_traced, label_of
 from ..flow import Units
 from ._advice import advice
 from ._interpolation import Interpolation
+from ._labels import to_dataframe, to_xarray
 from ._ledger import balance
 from ._measures import FlowMeasures, RecordedMeasures
+from .save import save
 
 
 @jax.tree_util.register_dataclass
@@ -102,14 +104,10 @@ class Trajectory:
 
     def to_xarray(self) -> Any:
         """All of it as an `xarray.Dataset`: one variable for each leaf, with names, dimensions and units."""
-        from ._labels import to_xarray
-
         return to_xarray(self)
 
     def to_dataframe(self) -> Any:
         """A `pandas.DataFrame` indexed by time, one column for each number of the state and each measure."""
-        from ._labels import to_dataframe
-
         return to_dataframe(self)
 
     def save(self, path: str | Path) -> Path:
@@ -124,8 +122,6 @@ class Trajectory:
         Raises:
             ValueError: if the ending is another or the folder can't be written to.
         """
-        from .files import save
-
         return save(self, path)
 
     def __str__(self) -> str:
