@@ -52,6 +52,12 @@ def traced_numbers(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if type(leaf) is float else leaf, tree)
 
 
+def as_float(value: Any) -> Array:
+    """A number or an array as a float array: a metric or a field may be written in whole numbers."""
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+
+
 def combine(vector: PyTree, state: PyTree) -> PyTree:
     """The float leaves of `vector` put back into the tree of `state`."""
     return eqx.combine(vector, eqx.filter(state, is_float_array, inverse=True))

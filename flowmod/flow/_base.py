@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._tree import cast_like, floats, label_of, require_arguments
+from .._tree import as_float, cast_like, floats, label_of, require_arguments
 from .._typing import Args, Potential, Scalar, State, Vector
 from ..metric import AbstractMetric
 
@@ -71,7 +71,7 @@ def freeze_units(units: Mapping[str, str] | Units | None) -> Units:
 def like_state(argument: str, vector: PyTree, y: State) -> Vector:
     """`vector` in the dtypes of the state; a `ValueError` if its tree or a shape differs."""
     like = floats(y)
-    vector = floats(jax.tree.map(jnp.asarray, vector))
+    vector = floats(jax.tree.map(as_float, vector))
     if jax.tree.structure(like) != jax.tree.structure(vector):
         raise ValueError(
             f"`{argument}` must return a tree like the state's float leaves, {jax.tree.structure(like)}, "

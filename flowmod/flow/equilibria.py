@@ -10,7 +10,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from .._tree import as_state, combine, floats, label_of, ravel, traced_numbers, unraveler
+from .._tree import as_state, combine, floats, is_traced, label_of, ravel, traced_numbers, unraveler
 from .._typing import Args, State
 from ._base import AbstractFlow, require_flow
 
@@ -103,6 +103,8 @@ def equilibria(
         ValueError: if the corners differ in structure or are out of order.
     """
     require_flow(flow)
+    if is_traced(flow, box, args, t):
+        raise ValueError("`equilibria` runs outside of JAX transformations only: it finds a number of points.")
     if not (isinstance(box, tuple | list) and len(box) == 2):
         raise ValueError(f"`box` must be a pair (lower, upper) of trees like the state, got {box!r}.")
     lower, upper = (as_state("box", jax.tree.map(_as_float, corner)) for corner in box)

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from .._tree import require_arguments
+from .._tree import as_float, require_arguments
 from .._typing import Args, Covector, State, Vector
 from ._base import AbstractMetric
 from ._matrix import matrix_flat, matrix_operator, matrix_sharp, require_positive_definite, require_square, state_size
@@ -37,7 +36,7 @@ class DenseMetric(AbstractMetric):
 
     def matrix(self, y: State, args: Args = None) -> Float[Array, "n n"]:
         """The matrix as `fn` gives it; its shape is checked, its entries are not."""
-        matrix = jnp.asarray(self.fn(y, args))
+        matrix = as_float(self.fn(y, args))
         require_square("fn(y, args)", matrix, state_size(y))
         return matrix
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 
-from .._tree import cast_like, floats, is_traced, label_of, require_arguments
+from .._tree import as_float, cast_like, floats, is_traced, label_of, require_arguments
 from .._typing import Args, Covector, State, Vector
 from ._base import AbstractMetric
 from ._matrix import state_size
@@ -32,7 +32,7 @@ class DiagonalMetric(AbstractMetric):
         """The diagonal of `M(y)` as a tree like the float leaves of `y`."""
         state_size(y)
         like, diagonal = floats(y), self.fn(y, args)
-        diagonal = jax.tree.map(jnp.asarray, diagonal)
+        diagonal = jax.tree.map(as_float, diagonal)
         if jax.tree.structure(like) != jax.tree.structure(floats(diagonal)):
             raise ValueError(
                 f"`fn(y, args)` must return a tree like the state, {jax.tree.structure(like)}, "

@@ -93,8 +93,8 @@ def prepare(
         rtol=rtol,
         atol=atol,
         dt0=None if method.dt0 is None else _as(method.dt0, dtype),
-        observe=method.observe,
-        until=method.until,
+        observe=traced_numbers(method.observe),
+        until=traced_numbers(method.until),
         dense=False,
         capacity=method.max_steps,
     )

@@ -195,7 +195,11 @@ def ensemble(
     # The last start is repeated up to a full batch: a remainder would be compiled as a program of its own.
     rows = np.minimum(np.arange(-(-members // (batch * devices)) * batch * devices), members - 1)
     starts = [np.asarray(leaf)[rows] for leaf in setup.leaves if is_float_array(leaf)]
-    out = _run_members(setup.operands(Start(setup.t0, None, None), setup.ts, max_steps), starts, batch, mesh)
+    # The loop's bound is part of the program: in powers of two few of them serve all numbers of steps.
+    capacity = 1 << (int(max_steps) - 1).bit_length()
+    setup = setup._replace(options=setup.options._replace(capacity=capacity))
+    operands = setup.operands(Start(setup.t0, None, None), setup.ts, np.asarray(max_steps))
+    out = _run_members(operands, starts, batch, mesh)
     vectors, observed, ends, report = jax.tree.map(lambda leaf: np.asarray(leaf)[:members], out)
     end_times, result, steps = report[:, 0], report[:, 1].astype(int), report[:, 2:].astype(int)
     done = (result == RESULTS.max_steps_reached.value) & (end_times >= setup.t1)

@@ -221,3 +221,30 @@ def test_like_of_another_shape_is_refused(tmp_path):
     assert fm.load(path, like={"w": jnp.zeros((2, 3))}).ys["w"].shape[1:] == (2, 3)
     with pytest.raises(ValueError, match=r"`like` has shape \(2, 4\) at 'w', but the file \(2, 3\)"):
         fm.load(path, like={"w": jnp.zeros((2, 4))})
+
+
+def test_whole_numbers_are_floats_in_what_functions_return():
+    y = jnp.ones(2)
+    np.testing.assert_allclose(fm.DenseMetric(lambda y, args: np.eye(2, dtype=int)).sharp(y, y), y)
+    np.testing.assert_allclose(fm.DiagonalMetric(lambda y, args: np.full(2, 2)).sharp(y, y), y / 2)
+    run = fm.simulate(fm.VectorField(lambda t, y, args: jnp.ones(2, int)), y, 1.0)
+    np.testing.assert_allclose(run.ys[-1], 2.0)
+
+
+def test_another_tolerance_or_limit_is_no_other_program():
+    flow, starts = toggle(), {"u": jnp.ones(2), "v": jnp.full(2, 8.0)}
+    fm.simulate(flow, {"u": 1.0, "v": 8.0}, 5.0, until=fm.AtEquilibrium(flow, 1e-3))
+    members = importlib.import_module("flowmod.simulate.ensemble")._run_members.program._cache_size
+    fm.ensemble(flow, starts, 5.0, max_steps=900)
+    before = programs(), members()
+    fm.simulate(flow, {"u": 1.0, "v": 8.0}, 5.0, until=fm.AtEquilibrium(flow, 1e-4))
+    fm.ensemble(flow, starts, 5.0, max_steps=1000)
+    assert (programs(), members()) == before
+    few = fm.ensemble(flow, starts, 5.0, max_steps=3)
+    assert few[0].result is fm.RESULTS.max_steps_reached
+    assert sum(few[0].stats.values()) == 3
+
+
+def test_equilibria_are_found_outside_of_transformations():
+    with pytest.raises(ValueError, match="outside of JAX transformations"):
+        jax.jit(lambda top: fm.equilibria(BOWL, (jnp.zeros(2), top)).starts)(jnp.ones(2))
