@@ -18,7 +18,7 @@ def measure() -> list[Row]:
 
     def run(progress):
         with contextlib.redirect_stdout(io.StringIO()):
-            return fm.simulate(flow, jnp.ones(n), 60.0, progress=progress)
+            return fm.simulate(flow, jnp.ones(n), 600.0, progress=progress)
 
     shown, quiet = interleaved(lambda: run(True), lambda: run(False), repeats=5)
     return [ratio("progress=True against False", shown, quiet, 1.02)]

@@ -122,7 +122,9 @@ def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1,
     last, end_observed = jax.tree.map(lambda leaf: leaf[0], saved["end"])
     controller_state: Any = solution.controller_state
     inner_state, next_t, _ = controller_state
-    memory = ((next_t, inner_state), solution.solver_state, jnp.asarray(solution.made_jump))
+    # As an array, a flag that is always false would make each resumed step ask for it.
+    made_jump = solution.made_jump if isinstance(solution.made_jump, jax.Array) else None
+    memory = ((next_t, inner_state), solution.solver_state, made_jump)
     steps = [solution.stats[f"num_{kind}_steps"] for kind in ("accepted", "rejected")]
     end_t = times["end"][0]
     report = [end_t, code_of(solution.result), *steps]

@@ -3,13 +3,13 @@
 import time
 from typing import Any
 
-_SECONDS_PER_LEG = 0.25
+_SECONDS_PER_LEG = 0.5
 
 
 class Progress:
-    """Chooses how many steps the next leg takes, so that the line moves a few times a second.
+    """Chooses how many steps the next leg takes, so that the line moves twice a second.
 
-    A leg costs some hundred microseconds of its own, well below 2 % of its quarter of a second.
+    A leg costs some hundred microseconds of its own and the line some milliseconds, below 2 % of half a second.
     """
 
     def __init__(self, shown: bool, t0: float, t1: float, capacity: int):
@@ -21,7 +21,8 @@ class Progress:
         if shown:
             from rich.progress import Progress as Bar
 
-            self._bar = Bar(transient=True)
+            # Its own thread would redraw it ten times a second, which costs as much as a small solve.
+            self._bar = Bar(transient=True, auto_refresh=False)
             self._task = self._bar.add_task("simulate", total=1.0)
             self._bar.start()
 
@@ -33,7 +34,7 @@ class Progress:
         if self._bar is None:
             return
         t0, t1 = self._span
-        self._bar.update(self._task, completed=(t - t0) / (t1 - t0))
+        self._bar.update(self._task, completed=(t - t0) / (t1 - t0), refresh=True)
         now = time.perf_counter()
         if legs > 2:  # the first leg and the first resumed one compile
             factor = _SECONDS_PER_LEG / max(now - self._last, 1e-6)
