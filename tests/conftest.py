@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import hypothesis
 import jax
 import matplotlib
 import pytest
@@ -11,6 +12,10 @@ matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Random tests are seeded: a change fails by what it changed.
+hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("seeded")
 
 DATA = Path(__file__).parent / "data"
 

@@ -71,7 +71,8 @@ def _fault_ahead(flow, t, y, args, t1):
     for step in shortest * 4.0 ** np.arange(16):
         if step > t1 - t:
             return None
-        moved = jax.tree.map(lambda a, v, step=step: a + a.dtype.type(step) * v, floats(y), velocity)
+        with np.errstate(over="ignore", invalid="ignore"):  # a state that blows up may leave the numbers
+            moved = jax.tree.map(lambda a, v, step=step: a + a.dtype.type(step) * v, floats(y), velocity)
         beyond = combine(jax.tree.map(jnp.asarray, moved), y)
         found = _fault_at(flow, t + step, beyond, args)
         if found is not None:

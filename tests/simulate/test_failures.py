@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import flowmod as fm
@@ -184,6 +184,7 @@ numbers = st.one_of(st.floats(), st.integers(-3, 3), st.none(), st.just("x"))
 
 
 @settings(max_examples=150, deadline=None)
+@example(t0=0.0, t1=1247403269677130.0, ts=None, rtol=1, atol=None)
 @given(t0=numbers, t1=numbers, ts=st.one_of(st.none(), st.lists(numbers, max_size=3)), rtol=numbers, atol=numbers)
 def test_fuzzed_times_and_tolerances_run_or_are_refused(t0, t1, ts, rtol, atol):
     """Whatever comes in: a whole trajectory, or a `ValueError` or failed run that says what to do."""
