@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from .._results import code_of
+from .._results import RESULTS, code_of
 from ..flow import AbstractFlow
 from ._controller import LegController
 from ._packing import Packing
@@ -127,7 +127,10 @@ def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1,
     memory = ((next_t, inner_state), solution.solver_state, made_jump)
     steps = [solution.stats[f"num_{kind}_steps"] for kind in ("accepted", "rejected")]
     end_t = times["end"][0]
-    report = [end_t, code_of(solution.result), *steps]
+    code = code_of(solution.result)
+    # The last step that a leg may take can be the one that arrives.
+    arrived = (code == RESULTS.max_steps_reached.value) & (end_t >= t1)
+    report = [end_t, jnp.where(arrived, RESULTS.successful.value, code), *steps]
     return Leg(
         ts=times["path"],
         vectors=vectors,

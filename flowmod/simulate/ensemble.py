@@ -202,13 +202,12 @@ def ensemble(
     out = _run_members(operands, starts, batch, mesh)
     vectors, observed, ends, report = jax.tree.map(lambda leaf: np.asarray(leaf)[:members], out)
     end_times, result, steps = report[:, 0], report[:, 1].astype(int), report[:, 2:].astype(int)
-    done = (result == RESULTS.max_steps_reached.value) & (end_times >= setup.t1)
     return Ensemble(
         ts=np.asarray(setup.ts),
         ys=setup.packing.state(vectors, setup.rest),
         dissipated=setup.packing.dissipated(vectors),
         observed=observed,
-        result=np.where(done, RESULTS.successful.value, result),
+        result=result,
         end_times=end_times,
         ends=setup.packing.state(ends, setup.rest),
         steps=steps,

@@ -149,7 +149,7 @@ def _run_legs(setup: Setup, max_steps: int, shown: bool) -> tuple[list[Leg], lis
             end_t, code, accepted, rejected = reports[-1]
             steps += int(accepted + rejected)
             bar.leg_done(end_t, len(legs))
-            if code != RESULTS.max_steps_reached.value or end_t >= setup.t1 or steps >= max_steps:
+            if code != RESULTS.max_steps_reached.value or steps >= max_steps:
                 return legs, reports
             start, times = leg.end, None if times is None else np.maximum(times, leg.end.t)
     finally:
@@ -162,8 +162,6 @@ def _assemble(setup: Setup, legs: list[Leg], reports: list[list[float]]) -> Traj
     times, vectors, observed = _saved(setup, legs)
     accepted, rejected = (int(sum(report[index] for report in reports)) for index in (2, 3))
     end_t, result = reports[-1][0], RESULTS(int(reports[-1][1]))
-    if result is RESULTS.max_steps_reached and end_t >= setup.t1:
-        result = RESULTS.successful
     reason = ""
     if not result.is_okay:
         mean_step = (end_t - float(setup.t0)) / max(accepted, 1)
@@ -228,14 +226,13 @@ def _traced_run(setup: Setup, adjoint) -> Trajectory:
     ys = packing.state(leg.vectors, setup.rest)
     recorded = {name: measures.along(name, leg.ts, ys) for name in names}
     _, code, accepted, rejected = leg.report
-    done = (code == RESULTS.max_steps_reached.value) & (leg.end.t >= setup.t1)
     return Trajectory(
         ts=leg.ts,
         ys=ys,
         dissipated=packing.dissipated(leg.vectors),
         observed=leg.observed,
         stats={"accepted": accepted.astype(int), "rejected": rejected.astype(int)},
-        result=jnp.where(done, RESULTS.successful.value, code).astype(int),
+        result=code.astype(int),
         end_time=leg.end.t,
         measures=RecordedMeasures(recorded),
         interpolation=None,
