@@ -22,16 +22,36 @@ from .flow import InertialFlow as InertialFlow
 from .flow import VectorField as VectorField
 from .flow import equilibria as equilibria
 
+# losses: what a module is trained for
+from .loss import AbstractLoss as AbstractLoss
+from .loss import AbstractOutputMetric as AbstractOutputMetric
+from .loss import MeanSquaredError as MeanSquaredError
+from .loss import OutputFactor as OutputFactor
+from .loss import OutputFisher as OutputFisher
+from .loss import OutputHessian as OutputHessian
+from .loss import OutputIdentity as OutputIdentity
+from .loss import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from .loss import Supervised as Supervised
+from .loss import WeightDecay as WeightDecay
+
 # the metric: what steepest means
 from .metric import AbstractMetric as AbstractMetric
 from .metric import ConstantMetric as ConstantMetric
 from .metric import DenseMetric as DenseMetric
 from .metric import DiagonalMetric as DiagonalMetric
 from .metric import Euclidean as Euclidean
+from .metric import LayerwiseMetric as LayerwiseMetric
 from .metric import MetricReport as MetricReport
 from .metric import MovingMetric as MovingMetric
 from .metric import check_metric as check_metric
 from .metric import steepest_descent as steepest_descent
+
+# modules: what a network is composed of
+from .module import AbstractModule as AbstractModule
+from .module import Linear as Linear
+from .module import Pointwise as Pointwise
+from .module import Series as Series
+from .module import wrap as wrap
 
 # the run: where it goes
 from .simulate import RESULTS as RESULTS

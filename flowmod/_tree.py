@@ -98,6 +98,13 @@ def negative(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.negative, tree)
 
 
+def where_finite(value: Float[Array, ""], tree: PyTree) -> PyTree:
+    """`tree` where `value` is finite, else NaN."""
+    # A factor, because a selected constant would have the derivative zero, and a rate there would be zero.
+    defined = jnp.where(jnp.isfinite(value), 1, jnp.nan)
+    return jax.tree.map(lambda leaf: leaf * defined.astype(leaf.dtype), tree)
+
+
 def cast_like(tree: PyTree, like: PyTree) -> PyTree:
     """`tree` in the dtypes of `like`: a metric in double precision must not widen a float32 state."""
     return jax.tree.map(lambda x, y: jnp.asarray(x).astype(jnp.result_type(y)), tree, like)

@@ -8,6 +8,7 @@ import equinox as eqx
 from .._typing import Args, Potential, State, Vector
 from ..metric import AbstractMetric, Euclidean, require_metric, steepest_descent
 from ._base import AbstractFlow, Units, freeze_units, require_potential
+from ._shared import with_shared, without_shared
 
 
 class GradientFlow(AbstractFlow):
@@ -35,7 +36,7 @@ class GradientFlow(AbstractFlow):
     """
 
     potential: Potential
-    metric: AbstractMetric
+    _metric: AbstractMetric
     units: Units = eqx.field(static=True)
     balanced: ClassVar[bool] = True
 
@@ -43,12 +44,17 @@ class GradientFlow(AbstractFlow):
         self, potential: Potential, metric: AbstractMetric | None = None, *, units: Mapping[str, str] | None = None
     ):
         self.potential = potential
-        self.metric = Euclidean() if metric is None else metric
+        metric = Euclidean() if metric is None else metric
+        require_metric("metric", metric)
+        self._metric = without_shared(metric, potential)
         self.units = freeze_units(units)
 
     def __check_init__(self):
         require_potential(self.potential)
-        require_metric("metric", self.metric)
+
+    @property
+    def metric(self) -> AbstractMetric:
+        return with_shared(self._metric, self.potential)
 
     def vector_field(self, t, y: State, args: Args = None) -> Vector:
         return steepest_descent(self.potential, self.metric.at(t), y, args)[2]

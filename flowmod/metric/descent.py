@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._tree import cast_like, combine, floats, negative
+from .._tree import cast_like, combine, floats, negative, where_finite
 from .._typing import Args, Covector, Potential, State, Vector
+from ..loss import Supervised
 from ._base import AbstractMetric
 from ._matrix import state_size
+from ._sweep import layerwise_descent, shares_sweep
+from .layerwise import LayerwiseMetric, usable
 
 
 def value_and_covector(potential: Potential, y: State, args: Args = None) -> tuple[Float[Array, ""], Covector]:
@@ -29,15 +32,16 @@ def value_and_covector(potential: Potential, y: State, args: Args = None) -> tup
 
     state_size(y)
     value, covector = jax.value_and_grad(scalar)(floats(y))
-    # A factor, because a selected constant would have the derivative zero, and a rate there would be zero.
-    defined = jnp.where(jnp.isfinite(value), 1, jnp.nan)
-    return value, jax.tree.map(lambda leaf: leaf * defined.astype(leaf.dtype), covector)
+    return value, where_finite(value, covector)
 
 
 def steepest_descent(
     potential: Potential, metric: AbstractMetric, y: State, args: Args = None
 ) -> tuple[Float[Array, ""], Covector, Vector]:
     """Value, gradient and descent vector of a potential at a state.
+
+    Where a `fm.Supervised` and a `fm.LayerwiseMetric` share their module and data, all three come from one forward pass
+    and one backward sweep; otherwise the gradient is taken first, and then given to `metric.sharp`.
 
     Args:
         potential: `f(y, args)`, a scalar.
@@ -51,6 +55,9 @@ def steepest_descent(
     Raises:
         ValueError: if the potential is not a scalar float.
     """
+    if isinstance(potential, Supervised) and isinstance(metric, LayerwiseMetric) and shares_sweep(potential, metric):
+        value, covector, solution = layerwise_descent(potential, metric, y, args)
+        return value, covector, cast_like(negative(usable(solution)), floats(y))
     value, covector = value_and_covector(potential, y, args)
     vector = negative(metric.sharp(y, covector, args))
     return value, covector, cast_like(vector, floats(y))

@@ -11,6 +11,7 @@ import numpy as np
 from .._tree import traced_numbers
 from .._typing import Args, State
 from ..flow import AbstractFlow, require_flow
+from ..linalg import follow
 from ._checks import (
     check_diffrax,
     check_first_step,
@@ -98,6 +99,7 @@ def prepare(
         dense=False,
         capacity=method.max_steps,
     )
+    flow = follow(flow, rtol)
     rest = tuple(leaf if kind is None else None for leaf, kind in zip(leaves, layout.dtypes, strict=True))
     return Setup(flow, packing, leaves, rest, t0, t1, ts, traced_numbers(args), options)
 

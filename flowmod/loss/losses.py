@@ -1,0 +1,106 @@
+"""Losses of one sample: what an output costs, given its target."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._tree import is_traced
+
+
+class AbstractLoss(eqx.Module):
+    """The loss of one sample, `loss(output, target) -> scalar`; `Supervised` takes its mean over samples."""
+
+    @abc.abstractmethod
+    def __call__(self, output: Float[Array, "..."], target: Array) -> Float[Array, ""]:
+        """The loss of one sample."""
+
+    @abc.abstractmethod
+    def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
+        """Raise a `ValueError` if targets do not fit a batch of outputs; their values are seen unless they are traced."""
+
+
+class MeanSquaredError(AbstractLoss):
+    """`1/2 |output - target|^2` for a sample; targets are (N, ...) like the outputs."""
+
+    def __call__(self, output: Float[Array, "..."], target: Float[Array, "..."]) -> Float[Array, ""]:
+        return jnp.sum((output - target.astype(output.dtype)) ** 2) / 2
+
+    def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
+        if targets.shape != outputs.shape:
+            raise ValueError(
+                f"`targets` must have the shape of the module's outputs, {outputs.shape}, got {targets.shape}: reshape "
+                "them, or give the module as many outputs as a target has numbers."
+            )
+        _require_finite(targets)
+
+
+class SoftmaxCrossEntropy(AbstractLoss):
+    """`-log softmax(output)[label]` for a sample; the outputs are logits, (N, C).
+
+    Targets are labels, (N,) integers from 0 to C - 1, or one-hot rows (any rows of probabilities), (N, C). A label
+    out of range gives NaN where its value can't be looked at.
+    """
+
+    def __call__(self, output: Float[Array, " C"], target: Array) -> Float[Array, ""]:
+        return -jnp.sum(_probabilities(target, output) * jax.nn.log_softmax(output))
+
+    def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
+        if len(outputs.shape) != 2 or outputs.shape[1] < 2:
+            raise ValueError(
+                f"`module` must give at least 2 logits per sample for `SoftmaxCrossEntropy`, got outputs of shape "
+                f"{outputs.shape[1:]}: end it with as many outputs as there are classes."
+            )
+        classes = outputs.shape[1]
+        if jnp.issubdtype(targets.dtype, jnp.floating):
+            _check_rows(targets, outputs)
+            return
+        if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.shape != outputs.shape[:1]:
+            raise ValueError(
+                f"`targets` must be integer labels of shape {outputs.shape[:1]} or rows of probabilities of shape "
+                f"{outputs.shape}, got {targets.dtype} of shape {targets.shape}."
+            )
+        if is_traced(targets):
+            return
+        wrong = np.flatnonzero((np.asarray(targets) < 0) | (np.asarray(targets) >= classes))
+        if wrong.size:
+            raise ValueError(
+                f"`targets` must be labels from 0 to {classes - 1}, got {int(targets[wrong[0]])} at sample {wrong[0]} "
+                f"({wrong.size} in all): renumber the classes, or give the module more outputs."
+            )
+
+
+def _probabilities(target: Array, output: Float[Array, " C"]) -> Float[Array, " C"]:
+    if jnp.issubdtype(target.dtype, jnp.floating):
+        return target.astype(output.dtype)
+    classes = output.shape[0]
+    known = (target >= 0) & (target < classes)
+    return jnp.where(known, jax.nn.one_hot(target, classes, dtype=output.dtype), jnp.nan)
+
+
+def _check_rows(targets: Array, outputs: jax.ShapeDtypeStruct) -> None:
+    if targets.shape != outputs.shape:
+        raise ValueError(
+            f"`targets` must be integer labels of shape {outputs.shape[:1]} or rows of probabilities of shape "
+            f"{outputs.shape}, got {targets.dtype} of shape {targets.shape}: convert labels with `.astype(int)`."
+        )
+    _require_finite(targets)
+    if is_traced(targets):
+        return
+    rows = np.asarray(targets)
+    wrong = np.flatnonzero((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1) - 1) > 1e-3))
+    if wrong.size:
+        raise ValueError(
+            f"`targets` must be rows of probabilities that add up to 1, got {rows[wrong[0]]} at sample {wrong[0]}."
+        )
+
+
+def _require_finite(targets: Array) -> None:
+    if is_traced(targets) or not jnp.issubdtype(targets.dtype, jnp.floating):
+        return
+    finite = np.isfinite(np.asarray(targets)).reshape(targets.shape[0], -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"`targets` must be finite, got {targets[np.argmin(finite)]} at sample {np.argmin(finite)}.")

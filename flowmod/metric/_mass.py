@@ -1,0 +1,69 @@
+"""The mass of a layerwise metric, from what users write to one array for each leaf of each block."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._tree import floats, is_traced
+from ..linalg import Blocks, Parts
+
+Mass = Any
+"""A positive number, a sequence of them by layer, or a tree of numbers or arrays like the module."""
+
+
+def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts:
+    """`mass` for each leaf of each block: scalars, or arrays of the leaf's shape.
+
+    Args:
+        mass: what the user wrote.
+        blocks: the blocks of the module.
+        like: the module's float leaves, or their shapes.
+
+    Raises:
+        ValueError: if it is not positive, or neither a number, a sequence by layer, nor a tree like the module.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    shapes = blocks.split_leaves([leaf.shape for leaf in leaves])
+    if jnp.ndim(mass) == 0 and _is_number(mass):
+        parts = tuple(tuple(mass for _ in part) for part in shapes)
+    elif isinstance(mass, Sequence) and all(map(_is_number, mass)):
+        if len(mass) != len(blocks.names):
+            raise ValueError(
+                f"`mass` must have a number for each of the {len(blocks.names)} layers with parameters "
+                f"({', '.join(blocks.names)}), got {len(mass)}."
+            )
+        parts = tuple(tuple(m for _ in part) for m, part in zip(mass, shapes, strict=True))
+    else:
+        tree = mass if jax.tree.structure(mass) == structure else floats(mass)
+        if jax.tree.structure(tree) != structure:
+            raise ValueError(
+                "`mass` must be a positive number, a sequence with one for each layer, or a tree of numbers or arrays "
+                f"like the module, {structure}, got {jax.tree.structure(mass)}."
+            )
+        parts = blocks.split_leaves(jax.tree.leaves(tree))
+    return tuple(
+        tuple(_entry(name, value, shape) for value, shape in zip(part, part_shapes, strict=True))
+        for name, part, part_shapes in zip(blocks.names, parts, shapes, strict=True)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.generic) or (
+        isinstance(value, jax.Array | np.ndarray) and value.ndim == 0
+    )
+
+
+def _entry(name: str, value: Any, shape: tuple[int, ...]):
+    entry = jnp.asarray(value, dtype=float)
+    if entry.shape not in ((), shape):
+        raise ValueError(f"`mass` must be a number or an array of shape {shape} in layer '{name}', got {entry.shape}.")
+    if not is_traced(entry) and not bool(jnp.all((entry > 0) & jnp.isfinite(entry))):
+        raise ValueError(
+            f"`mass` must be positive, got {float(jnp.min(entry)):.6g} in layer '{name}': without a mass the metric is "
+            "singular, because a layer has more parameters than the outputs can tell apart."
+        )
+    return entry
