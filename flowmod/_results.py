@@ -26,6 +26,8 @@ class RESULTS(enum.IntEnum):
     indefinite_metric = 9, "The metric is not positive definite."
     solver_failed = 10, "The implicit solver's equations could not be solved."
 
+    inner_solve_failed = 11, "The inner solve of the metric did not converge."
+
     sentence: str
 
     def __new__(cls, code: int, sentence: str) -> "RESULTS":

@@ -120,7 +120,7 @@ def random_start(n: int, dtype: Any) -> Float[Array, " n"]:
 
 
 def _tolerances(dtype) -> tuple[float, float]:
-    return (1e-10, 1e-6) if jnp.finfo(dtype).bits >= 64 else (1e-5, 1e-3)
+    return (1e-10, 1e-5) if jnp.finfo(dtype).bits >= 64 else (1e-5, 1e-3)
 
 
 def _step(product: Product, mass: Product, solve: Product, krylov: _Krylov) -> _Krylov:

@@ -35,7 +35,6 @@ class MeanSquaredError(AbstractLoss):
                 f"`targets` must have the shape of the module's outputs, {outputs.shape}, got {targets.shape}: reshape "
                 "them, or give the module as many outputs as a target has numbers."
             )
-        _require_finite(targets)
 
 
 class SoftmaxCrossEntropy(AbstractLoss):
@@ -87,7 +86,6 @@ def _check_rows(targets: Array, outputs: jax.ShapeDtypeStruct) -> None:
             f"`targets` must be integer labels of shape {outputs.shape[:1]} or rows of probabilities of shape "
             f"{outputs.shape}, got {targets.dtype} of shape {targets.shape}: convert labels with `.astype(int)`."
         )
-    _require_finite(targets)
     if is_traced(targets):
         return
     rows = np.asarray(targets)
@@ -96,11 +94,3 @@ def _check_rows(targets: Array, outputs: jax.ShapeDtypeStruct) -> None:
         raise ValueError(
             f"`targets` must be rows of probabilities that add up to 1, got {rows[wrong[0]]} at sample {wrong[0]}."
         )
-
-
-def _require_finite(targets: Array) -> None:
-    if is_traced(targets) or not jnp.issubdtype(targets.dtype, jnp.floating):
-        return
-    finite = np.isfinite(np.asarray(targets)).reshape(targets.shape[0], -1).all(axis=1)
-    if not finite.all():
-        raise ValueError(f"`targets` must be finite, got {targets[np.argmin(finite)]} at sample {np.argmin(finite)}.")

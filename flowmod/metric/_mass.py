@@ -28,7 +28,7 @@ def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts:
     """
     leaves, structure = jax.tree.flatten(like)
     shapes = blocks.split_leaves([leaf.shape for leaf in leaves])
-    if jnp.ndim(mass) == 0 and _is_number(mass):
+    if _is_number(mass):
         parts = tuple(tuple(mass for _ in part) for part in shapes)
     elif isinstance(mass, Sequence) and all(map(_is_number, mass)):
         if len(mass) != len(blocks.names):

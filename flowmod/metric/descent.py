@@ -41,7 +41,8 @@ def steepest_descent(
     """Value, gradient and descent vector of a potential at a state.
 
     Where a `fm.Supervised` and a `fm.LayerwiseMetric` share their module and data, all three come from one forward pass
-    and one backward sweep; otherwise the gradient is taken first, and then given to `metric.sharp`.
+    and one backward sweep; otherwise the gradient is taken first, and then given to `metric.sharp`. As two arguments of
+    a compiled function they no longer show that their data are one: close over them, or pass a `fm.GradientFlow`.
 
     Args:
         potential: `f(y, args)`, a scalar.

@@ -25,14 +25,14 @@ class Pointwise(AbstractModule):
 
     fn: Callable[[Any], Any] = eqx.field(static=True)
 
-    def __check_init__(self):
-        require_arguments("fn", self.fn, ("z",))
-        arrays = [leaf for leaf in jax.tree.leaves(self.fn) if eqx.is_array(leaf)]
-        if arrays or not isinstance(self.fn, Hashable):
+    def __init__(self, fn: Callable[[Any], Any]):
+        require_arguments("fn", fn, ("z",))
+        if any(eqx.is_array(leaf) for leaf in jax.tree.leaves(fn)) or not isinstance(fn, Hashable):
             raise ValueError(
-                f"`fn` must be a hashable function without arrays of its own, got {type(self.fn).__name__}: wrap a "
-                "module with parameters as `fm.wrap(module)`."
+                f"`fn` must be a hashable function without arrays of its own, got {type(fn).__name__}: wrap a module "
+                "with parameters as `fm.wrap(module)`."
             )
+        self.fn = fn
 
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         return self.fn(z)

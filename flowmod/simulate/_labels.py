@@ -10,6 +10,7 @@ from .._tree import floats, label_of
 _MEASURES = {
     "potential": "potential of the flow",
     "gradient_norm": "dual norm of the gradient, sqrt(grad f^T M^-1 grad f)",
+    "inner_residual": "relative residual of the metric's solve with the gradient",
     "energy": "energy that the flow dissipates",
     "dissipated": "energy dissipated so far, through the metric",
     "ledger": "energy lost less energy dissipated, relative to the energy lost in the run",

@@ -1,4 +1,4 @@
-"""What is measured along a trajectory: potential, dual norm of the gradient, energy.
+"""What is measured along a trajectory: potential, energy, dual norm of the gradient, residual of the metric's solve.
 
 They are functions of the states, so they are worked out when they are first looked at: a run costs what its solve
 costs, and the loss of a large network is not evaluated at every step for nobody.
@@ -14,7 +14,7 @@ import numpy as np
 from .._tree import combine, dot, floats, is_traced
 from .._typing import Args
 from ..flow import AbstractFlow
-from ..metric import Euclidean, value_and_covector
+from ..metric import Euclidean, steepest_descent
 from ._program import compiled
 
 _CHUNKS = (64, 4096)
@@ -29,7 +29,7 @@ class FlowMeasures(NamedTuple):
     rest: Any
 
     def along(self, name: str, ts, ys) -> Any:
-        """`"gradient_norm"`, or `"energies"`: potential and energy, at every time; `None` without a potential."""
+        """`"energies"` (potential, energy) or `"slopes"` (gradient norm, inner residual), if there is a potential."""
         if not self.flow.balanced:
             return None
         return evaluate_along(_MEASURES[name], ts, floats(ys), (self.flow, self.args, self.rest))
@@ -77,12 +77,16 @@ def _energies(t, y, operands):
     return flow.potential(flow.position(y), args), flow.energy(t, y, args)
 
 
-def _gradient_norm(t, y, operands):
+def _slopes(t, y, operands):
+    # Together, because both take one solve of the metric: the one that the flow itself takes.
     flow, args, rest = operands
     place = flow.position(combine(y, rest))
     metric = Euclidean() if flow.metric is None else flow.metric.at(t)
-    _, covector = value_and_covector(flow.potential, place, args)
-    return jnp.sqrt(dot(covector, metric.sharp(place, covector, args)))
+    _, covector, vector = steepest_descent(flow.potential, metric, place, args)
+    missing = jax.tree.map(jnp.add, metric.flat(place, vector, args), covector)
+    squared = dot(covector, covector)
+    residual = jnp.sqrt(dot(missing, missing) / jnp.where(squared > 0, squared, 1))
+    return jnp.sqrt(-dot(covector, vector)), residual
 
 
-_MEASURES = {"energies": _energies, "gradient_norm": _gradient_norm}
+_MEASURES = {"energies": _energies, "slopes": _slopes}

@@ -10,7 +10,7 @@ import numpy as np
 from .._results import RESULTS
 from .._tree import combine, dtype_of, floats, is_float_array, label_of, ravel, size, unraveler
 from ..flow import AbstractFlow
-from ..metric import check_metric, value_and_covector
+from ..metric import LayerwiseMetric, check_metric, value_and_covector
 
 _LARGEST_DENSE = 1000
 
@@ -87,8 +87,18 @@ def _fault_at(flow: AbstractFlow, t, y, args) -> tuple[RESULTS, str] | None:
     if flow.potential is not None:
         value = float(_value(flow, place, args))
         if not np.isfinite(value):
+            # Once more with numbers that can be looked at: a potential may know which of its data is to blame.
+            flow.potential(place, args)
             return RESULTS.nonfinite_potential, f"potential is {value}"
-    if flow.metric is not None and size(place) <= _LARGEST_DENSE:
+    if isinstance(flow.metric, LayerwiseMetric):
+        solution = _inner_solution(flow, place, args)
+        if not bool(solution.converged) and np.isfinite(solution.residual).all():
+            worst = int(np.argmax(solution.residual))
+            return RESULTS.inner_solve_failed, (
+                f"solve of the metric by conjugate gradients ended after {int(solution.steps)} iterations with a "
+                f"relative residual of {float(solution.residual[worst]):.2g} in layer '{flow.metric.layers[worst]}'"
+            )
+    elif flow.metric is not None and size(place) <= _LARGEST_DENSE:
         report = check_metric(flow.metric, place, args, time)
         if not report.finite:
             return RESULTS.nonfinite_metric, "metric has an entry that is not finite"
@@ -108,6 +118,12 @@ def _fault_at(flow: AbstractFlow, t, y, args) -> tuple[RESULTS, str] | None:
 @eqx.filter_jit
 def _value(flow, place, args):
     return value_and_covector(flow.potential, place, args)[0]
+
+
+@eqx.filter_jit
+def _inner_solution(flow, place, args):
+    _, covector = value_and_covector(flow.potential, place, args)
+    return flow.metric.solve(flow.metric(place, args), covector)
 
 
 @eqx.filter_jit

@@ -59,7 +59,10 @@ def _trajectory(dataset: Any, like: PyTree) -> Trajectory:
     ys = _fill(json.loads(attrs["state_tree"]), values)
     measures: dict[str, Any] = {}
     if "potential" in values:
-        measures = {"energies": (values["potential"], values["energy"]), "gradient_norm": values["gradient_norm"]}
+        measures = {
+            "energies": (values["potential"], values["energy"]),
+            "slopes": (values["gradient_norm"], values.get("inner_residual")),
+        }
     return Trajectory(
         ts=values["time"],
         ys=ys if like is None else _as_tree_of(like, ys),

@@ -222,7 +222,7 @@ def _traced_run(setup: Setup, adjoint) -> Trajectory:
     leg = run_leg(*setup.operands(start, setup.ts, options.capacity))
     measures = FlowMeasures(setup.flow, setup.args, setup.rest_tree)
     # Worked out here, because the flow itself can't leave a transformation; what nobody uses is not computed.
-    names = ("energies", "gradient_norm") if packing.layout.ledger else ()
+    names = ("energies", "slopes") if packing.layout.ledger else ()
     ys = packing.state(leg.vectors, setup.rest)
     recorded = {name: measures.along(name, leg.ts, ys) for name in names}
     _, code, accepted, rejected = leg.report

@@ -69,9 +69,22 @@ class Trajectory:
         return None if self._energies is None else self._energies[0]
 
     @cached_property
+    def _slopes(self) -> Any:
+        return self.measures.along("slopes", self.ts, self.ys)
+
+    @property
     def gradient_norm(self) -> Float[Array | np.ndarray, " times"] | None:
         """The dual norm `sqrt(grad f^T M^-1 grad f)` at every saved time; `None` without a potential."""
-        return self.measures.along("gradient_norm", self.ts, self.ys)
+        return None if self._slopes is None else self._slopes[0]
+
+    @property
+    def inner_residual(self) -> Float[Array | np.ndarray, " times"] | None:
+        """How exactly the metric was solved: `|M u - grad f| / |grad f|` with the `u` that is the flow's solution.
+
+        It stands beside the ledger, which an inexact solve by conjugate gradients can leave closed: their error is
+        orthogonal to what it sums. `None` without a potential.
+        """
+        return None if self._slopes is None else self._slopes[1]
 
     @property
     def energy(self) -> Float[Array | np.ndarray, " times"] | None:
@@ -139,6 +152,7 @@ def summary(trajectory: Trajectory) -> str:
         if values is not None and len(values):
             rows.append((label.replace("_", " "), f"{values[0]:.6g} -> {values[-1]:.6g}"))
     if trajectory.ledger is not None and len(trajectory):
+        rows.append(("inner residual", f"{np.max(np.asarray(trajectory.inner_residual)):.2g} at most"))
         rows.append(("energy ledger", f"{np.max(np.abs(trajectory.ledger)):.2g} of the energy lost is unaccounted for"))
     stats = trajectory.stats
     rows.append(("steps", f"{stats['accepted']} accepted, {stats['rejected']} rejected ({trajectory.solver})"))
