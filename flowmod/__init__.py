@@ -13,6 +13,11 @@ from . import bio as bio
 from .contraction import contraction_rate as contraction_rate
 from .contraction import generalized_jacobian as generalized_jacobian
 
+# discretisation: what optimizers make of a flow
+from .discrete import compare as compare
+from .discrete import discretize as discretize
+from .discrete import step_limit as step_limit
+
 # the flow: what moves
 from .flow import AbstractFlow as AbstractFlow
 from .flow import Equilibria as Equilibria

@@ -1,5 +1,7 @@
 """Small networks that several tests share, and the same things computed naively: with the whole Jacobian, in NumPy."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -56,7 +58,7 @@ def columns_by_layer(net):
     """Where the parameters of each layer of ours stand in `ravel_pytree` order."""
     sizes = [sum(leaf.size for leaf in jax.tree.leaves(layer)) for layer in net.layers]
     edges = np.cumsum([0, *sizes])
-    return [np.arange(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [np.arange(a, b) for a, b in itertools.pairwise(edges) if b > a]
 
 
 def softmax_factor(z):

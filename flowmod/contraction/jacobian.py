@@ -45,6 +45,16 @@ def default_metric(flow: AbstractFlow, y: State, metric: AbstractMetric | None) 
     return flow.metric if whole and flow.metric is not None else Euclidean()
 
 
+def unless_own(flow: AbstractFlow, metric: AbstractMetric | None) -> AbstractMetric | None:
+    """`None` for the flow's own metric, which has a cheaper pencil and inside a trace can't be told from a copy.
+
+    A flow may put its metric together at each access: it is the same one if its leaves are the same objects.
+    """
+    mine, own = jax.tree.flatten(metric), jax.tree.flatten(flow.metric)
+    same = mine[1] == own[1] and all(a is b for a, b in zip(mine[0], own[0], strict=True))
+    return None if same else metric
+
+
 def along_flow(flow: AbstractFlow, t: Scalar, y: State, args: Args, fn: Callable):
     """`fn(t, y)` and its total derivative along the flow, `d_t fn + D_y fn v`."""
     rest, unravel = eqx.filter(y, is_float_array, inverse=True), unraveler(y)

@@ -18,8 +18,12 @@ class InnerTolerance(eqx.Module):
     value: Any = None
 
     def at(self, dtype: np.dtype) -> Any:
-        """The number; outside of a run what a few more digits than the root of the precision are: 1e-11, or 1e-5."""
-        return float(jnp.finfo(dtype).eps) ** 0.7 if self.value is None else self.value
+        """The number; outside of a run what a few more digits than the root of the precision are: 1e-11, or 1e-5.
+
+        Never below rounding: nothing would converge.
+        """
+        eps = float(jnp.finfo(dtype).eps)
+        return eps**0.7 if self.value is None else jnp.maximum(self.value, 4 * eps)
 
 
 def follow(tree: PyTree, rtol: Any) -> PyTree:

@@ -20,7 +20,7 @@ class AbstractLoss(eqx.Module):
 
     @abc.abstractmethod
     def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
-        """Raise a `ValueError` if targets do not fit a batch of outputs; their values are seen unless they are traced."""
+        """Raise a `ValueError` if targets do not fit a batch of outputs; traced values can't be looked at."""
 
 
 class MeanSquaredError(AbstractLoss):

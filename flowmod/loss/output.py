@@ -48,7 +48,7 @@ class OutputFisher(AbstractOutputMetric):
     def __check_init__(self):
         if self.likelihood != "categorical":
             raise ValueError(
-                f'`likelihood` must be "categorical", got {self.likelihood!r}: for a Gaussian it is `fm.OutputIdentity()`.'
+                f'`likelihood` must be "categorical", got {self.likelihood!r}: a Gaussian has `fm.OutputIdentity()`.'
             )
 
     def rows(self, outputs: Float[Array, "N C"], targets: Any) -> Float[Array, "N C C"]:

@@ -1,16 +1,39 @@
 """Pictures: a result goes in, matplotlib axes come out.
 
 `landscape`, `phase_portrait` and `rate_map` show a flow of two numbers over a box of its states; `rate`, `ledger` and
-`states` show a run against time. Each function draws into `ax=`, or into a new figure one journal column wide, and
+`states` show a run against time. `potentials` and `observed` show several runs, by their flow time or by a clock;
+`spectrum`, `step_limits`, `layers` and `twins` show what was measured along a run, and `comparison` how far
+optimizers are from their flow. Each function draws into `ax=`, or into a new figure one journal column wide, and
 returns the axes. Flows may be evaluated on a grid for it; none is run, and nothing is saved. What is drawn carries a
 label, so that `ax.legend(loc=...)` makes another legend.
 """
 
+from .comparison import comparison as comparison
 from .landscape import landscape as landscape
+from .layers import layers as layers
 from .ledger import ledger as ledger
+from .observed import observed as observed
 from .phase_portrait import phase_portrait as phase_portrait
+from .potentials import potentials as potentials
 from .rate import rate as rate
 from .rate_map import rate_map as rate_map
+from .spectrum import spectrum as spectrum
 from .states import states as states
+from .step_limits import step_limits as step_limits
+from .twins import twins as twins
 
-__all__ = ["landscape", "ledger", "phase_portrait", "rate", "rate_map", "states"]
+__all__ = [
+    "comparison",
+    "landscape",
+    "layers",
+    "ledger",
+    "observed",
+    "phase_portrait",
+    "potentials",
+    "rate",
+    "rate_map",
+    "spectrum",
+    "states",
+    "step_limits",
+    "twins",
+]

@@ -99,8 +99,8 @@ def test_a_module_whose_output_does_not_fit_the_loss(key):
         ValueError, match=r"`targets` must have the shape of the module's outputs, \(6, 4\), got \(6,\)"
     ):
         fm.Supervised(fm.Linear(5, 4, key=key), fm.MeanSquaredError(), inputs, labels)
+    targets = jnp.zeros((6, 4)).at[3, 0].set(jnp.inf)
     with pytest.raises(ValueError, match="`targets` must be finite, but sample 3 is not"):
-        targets = jnp.zeros((6, 4)).at[3, 0].set(jnp.inf)
         fm.Supervised(fm.Linear(5, 4, key=key), fm.MeanSquaredError(), inputs, targets)
 
 

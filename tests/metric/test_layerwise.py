@@ -355,5 +355,5 @@ def test_errors_of_output_metrics():
         fm.OutputHessian(jnp.tanh)
     with pytest.raises(ValueError, match="`OutputHessian` needs `targets`"):
         fm.LayerwiseMetric.of(problem, output=fm.OutputHessian(problem.loss))(net)
-    with pytest.raises(ValueError, match="`problem` must be a `fm.Supervised`"):
+    with pytest.raises(ValueError, match=r"`problem` must be a `fm.Supervised`"):
         fm.LayerwiseMetric.of(lambda y, args: 0.0)
