@@ -125,7 +125,7 @@ def test_the_inner_tolerance_follows_the_integrator():
 
 def test_a_solve_that_does_not_converge_ends_the_run_with_its_place(monkeypatch):
     monkeypatch.setattr(sys.modules["flowmod.linalg.conjugate_gradients"], "MOST_STEPS", 2)
-    net, problem = problem_of()
+    net, problem = classification(count=21, sizes=SIZES)  # a size of its own: no compiled program to find
     metric = fm.LayerwiseMetric.of(problem, mass=1e-4, solver="conjugate_gradients", tolerance=1e-9)
     with pytest.raises(
         ValueError, match=r"gradients ended after 2 iterations with a relative residual of .* in layer 'l"
