@@ -19,9 +19,11 @@ from rich.table import Table
 from . import __version__, study
 from .contraction import contraction_rate
 from .contraction.jacobian import default_metric
+from .discrete import compare
 from .metric import Euclidean
 from .simulate import SimulationError, Trajectory, simulate
 from .study import figures, files, literals, report
+from .study.optimizers import OPTIMIZERS
 
 
 class _RunFailed(click.ClickException):
@@ -69,20 +71,23 @@ _SET = click.option(
     "--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; give one for each."
 )
 _BOX = click.option("--box", metavar="NAME=LOW:HIGH", multiple=True, help="Where to look; one for each number.")
+_Y0 = click.option(
+    "--y0",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A number of the start; one for each. Or the whole start as JSON: '[1.0, 2.0]'.",
+)
+_T1 = click.option("--t1", type=click.FloatRange(min=0, min_open=True), help="The end time.")
+_STIFF = click.option("--stiff", is_flag=True, help="Use an implicit solver.")
 _OUT = click.option("--out", type=_PATH, help="Write the numbers, as .csv or as netCDF4 (.nc).")
 _PLOT = click.option("--plot", type=_PATH, help="Draw a picture: .png, .pdf or .svg.")
 _RUN = _with(
     _TARGET,
     _SET,
-    click.option(
-        "--y0",
-        metavar="NAME=VALUE",
-        multiple=True,
-        help="A number of the start; one for each. Or the whole start as JSON: '[1.0, 2.0]'.",
-    ),
-    click.option("--t1", type=click.FloatRange(min=0, min_open=True), help="The end time."),
+    _Y0,
+    _T1,
     click.option("--points", type=click.IntRange(min=2), help="So many evenly spaced times instead of every step."),
-    click.option("--stiff", is_flag=True, help="Use an implicit solver."),
+    _STIFF,
     _OUT,
     _PLOT,
 )
@@ -102,15 +107,21 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--quick", is_flag=True, help="Fewer starts.")
+@click.option("--quick", is_flag=True, help="Fewer starts, fewer images, shorter trainings.")
 @click.option("--out", type=_PATH, default=Path("results/demo"), show_default=True, help="The folder for the results.")
 @_told
 def demo_command(quick: bool, out: Path) -> None:
-    """Run a gene circuit that is a Riemannian gradient flow, and leave pictures, data and a report in a folder."""
+    """Run a gene circuit and a network as Riemannian gradient flows; leave pictures, data and a report in a folder.
+
+    The network, a regression and their optimizers learn the digits of scikit-learn. Without it they are left out.
+    """
     command = ["flowmod", "demo", *(["--quick"] if quick else []), "--out", str(out)]
     config = study.quick_demo() if quick else study.DemoConfig()
     record = study.run_demo(config, out, command, say=lambda line: click.echo(f"{line} ...", err=True))
-    _show(report.demo_table(record["results"]))
+    for table in study.demo_tables(record["results"]):
+        _show(table)
+    if record["results"]["left_out"]:
+        click.echo(record["results"]["left_out"])
     click.echo(f"{len(list(out.iterdir()))} files in {out}, {record['seconds']} s")
 
 
@@ -151,6 +162,39 @@ def contraction_command(target, settings, metric, out, plot, **run) -> None:
     click.echo(report.rates_sentences(times, rates, name))
     save = functools.partial(files.save_rates, trajectory, rates)
     files.keep(out, save, plot, lambda: figures.draw_rates(trajectory, rates))
+
+
+@main.command()
+@_TARGET
+@_SET
+@_Y0
+@_T1
+@click.option(
+    "--optimizer",
+    "names",
+    type=click.Choice(list(OPTIMIZERS)),
+    multiple=True,
+    required=True,
+    help="Compare this one; give one for each. euler and heun are steps of the flow in its own metric; momentum is "
+    "0.9, with its step scaled by 0.1 so that it keeps the flow's time.",
+)
+@click.option("--steps", metavar="LOW:HIGH:COUNT", required=True, help="The step sizes, in equal ratios.")
+@_STIFF
+@_OUT
+@_PLOT
+@_told
+def compare_command(target, settings, y0, t1, names, steps, stiff, out, plot) -> None:
+    """Compare a flow with discrete optimizers: their fates, their distance, the largest stable step."""
+    found = _prepare(target, settings, out, plot)
+    step_sizes = literals.steps("--steps", steps)
+    optimizers = {name: OPTIMIZERS[name](found.flow) for name in names}
+    start, end = found.start_from(y0), found.end_time(t1)
+    solver = "stiff" if stiff else None
+    comparison = compare(found.flow, optimizers, start, step_sizes, end, solver=solver)
+    _show(report.fates_table(comparison))
+    _show(report.limits_table(comparison))
+    save = functools.partial(files.save_comparison, comparison)
+    files.keep(out, save, plot, lambda: figures.draw_comparison(comparison))
 
 
 @main.command()

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,10 +21,6 @@ class Scheme(NamedTuple):
     flow: AbstractFlow
     method: str
     args: Args
-
-
-# Inside of a program the curvature is NaN where its iteration did not converge: one optimizer's is no reason to stop.
-_curvature = eqx.filter_jit(leading_curvature)
 
 
 class Prediction:
@@ -53,7 +48,8 @@ class Prediction:
         reference, found = self._reference, []
         for row in self._rows:
             t, leaves = jax.tree.map(lambda along, row=row: along[row], (reference.times, reference.path))
-            mode = _curvature(scheme.flow, combine(leaves, reference.y0), t=t, args=scheme.args)
+            mode = leading_curvature(scheme.flow, combine(leaves, reference.y0), t=t, args=scheme.args)
+            # One optimizer's curvature that is not known is no reason to stop.
             found.append(float(mode.value) if bool(mode.converged) else np.nan)
         return np.array(found)
 

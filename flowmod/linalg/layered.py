@@ -61,7 +61,7 @@ class LayeredOperator(lx.AbstractLinearOperator):
         value = self._by_rows(inner_factors(self.factors, self.mass), residual, parts)
         wanted = parts if residual is None else self.blocks.split(self.add_rows(covector, residual))
         missing = relative_residual(self.apply(value), wanted)
-        return Solution(self.blocks.join(value, self.like), missing, jnp.asarray(1), jnp.all(jnp.isfinite(missing)))
+        return Solution(self.blocks.join(value, self.like), missing, jnp.all(jnp.isfinite(missing)))
 
     def add_rows(self, covector: PyTree, rows: Float[Array, "N C"]) -> PyTree:
         """`covector + K^T rows`."""

@@ -17,8 +17,8 @@ from ..flow import AbstractFlow
 from ..metric import Euclidean, steepest_descent
 from ._program import compiled
 
-_CHUNKS = (64, 4096)
-"""Points in one call, for short and for long trajectories: two programs serve all lengths."""
+_CHUNKS = ((32, 8), (2048, 64))
+"""Trajectories up to a length, and the points of them in one call; 4096 for longer ones. Three programs serve all."""
 
 
 class FlowMeasures(NamedTuple):
@@ -57,7 +57,7 @@ def evaluate_along(fn, ts, ys, operands):
         point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], leaf.dtype), (ts, ys))
         shapes = eqx.filter_eval_shape(fn, *point, operands)
         return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), shapes)
-    chunk = _CHUNKS[0] if count <= _CHUNKS[1] // 2 else _CHUNKS[1]
+    chunk = next((chunk for longest, chunk in _CHUNKS if count <= longest), 4096)
     for first in range(0, count, chunk):
         rows = np.minimum(np.arange(first, first + chunk), count - 1)
         t, y = jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], (ts, ys))

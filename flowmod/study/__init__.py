@@ -1,12 +1,13 @@
 """A study: from a configuration to a folder of results, and what the command needs to find a flow and keep what it did.
 
-`run_demo(DemoConfig(), folder, command)` is the main one: a gene circuit that is a Riemannian gradient flow.
+`run_demo(DemoConfig(), folder, command)` is the main one: a gene circuit and a network as Riemannian gradient flows.
 """
 
 # the demo: what it runs, and where it leaves its results
 from .demo import DemoConfig as DemoConfig
+from .demo import demo_tables as demo_tables
 from .demo import quick_demo as quick_demo
-from .demo_run import run_demo as run_demo
+from .demo import run_demo as run_demo
 
 # what a word on the command line stands for
 from .extras import cure_for as cure_for

@@ -20,12 +20,15 @@ def _extra_with(distribution: str) -> str | None:
         requirements = metadata.requires("flowmod") or []
     except metadata.PackageNotFoundError:  # run from a source tree
         return None
+    wanted: dict[str, set[str]] = {}
     for requirement in requirements:
         name = re.match(r"[\w.-]+", requirement)
         extra = re.search(r"""extra\s*==\s*['"]([\w.-]+)['"]""", requirement)
-        if name and extra and _normal(name[0]) == _normal(distribution):
-            return extra[1]
-    return None
+        if name and extra:
+            wanted.setdefault(extra[1], set()).add(_normal(name[0]))
+    # A built package has those extras written out that are made of others, and `all` comes first.
+    having = [extra for extra, names in wanted.items() if _normal(distribution) in names]
+    return min(having, key=lambda extra: len(wanted[extra]), default=None)
 
 
 def _normal(name: str) -> str:

@@ -1,4 +1,6 @@
-"""The picture of one run, of its rates, or of a flow's equilibria: what `--plot` draws."""
+"""The picture of one run, of its rates, of optimizers beside a flow, or of equilibria: what `--plot` draws."""
+
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,6 +35,14 @@ def draw_rates(trajectory: Trajectory, rates: np.ndarray) -> Figure:
     """Contraction rates against time."""
     figure, ax = plt.subplots(figsize=_COLUMN, layout="constrained")
     plot.rate(trajectory, rates, ax=ax)
+    return figure
+
+
+def draw_comparison(comparison: Any) -> Figure:
+    """The distance of optimizers from their flow over the step size."""
+    width, height = _COLUMN
+    figure, ax = plt.subplots(figsize=(1.5 * width, height), layout="constrained")
+    plot.comparison(comparison, ax=ax)
     return figure
 
 

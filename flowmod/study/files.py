@@ -71,6 +71,11 @@ def save_equilibria(equilibria: Equilibria, path: Path) -> None:
     _save_table(frame, frame.to_xarray(), path)
 
 
+def save_comparison(comparison: Any, path: Path) -> None:
+    """The dataset, or a table with one row for each record of each run."""
+    _save_table(comparison.to_dataframe(), comparison, path)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """A picture, 200 dots to the inch."""
     kind = path.suffix.removeprefix(".")

@@ -1,6 +1,7 @@
-"""Values as they are written on a command line: `name=value`, JSON states, and boxes."""
+"""Values as they are written on a command line: `name=value`, JSON states, boxes, and step sizes."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,22 @@ def box(argument: str, texts: Sequence[str], default: tuple[State, State] | None
         _changed(argument, lower, {name: low for name, (low, _) in sides.items()}),
         _changed(argument, upper, {name: high for name, (_, high) in sides.items()}),
     )
+
+
+def steps(argument: str, text: str) -> np.ndarray:
+    """Step sizes from `low:high:count`, in equal ratios from the first to the last.
+
+    Raises:
+        ValueError: if the text is another, or the numbers are out of order.
+    """
+    try:
+        first, last, number = text.split(":")
+        low, high, count = float(first), float(last), int(number)
+    except ValueError:
+        raise ValueError(f"`{argument}` must be like {argument} 1e-3:1:12 (low:high:count), got {text!r}.") from None
+    if not (0 < low < high < math.inf and count >= 2):
+        raise ValueError(f"`{argument}` must have 0 < low < high and a count of at least 2, got {text!r}.")
+    return np.geomspace(low, high, count)
 
 
 def _changed(argument: str, default: State | None, entries: dict[str, Any]) -> State:

@@ -1,5 +1,6 @@
 """The demo leaves all it promises, its numbers are the published ones, and a failing run destroys nothing."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,9 +13,35 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 import flowmod as fm
-from flowmod.study import DemoConfig, demo_run, quick_demo, run_demo
+from flowmod.study import DemoConfig, quick_demo, run_demo
+from flowmod.study.demo import compute
+from flowmod.study.demo import run as demo_run
+from flowmod.study.demo.digits import DigitsConfig, load_digits
 
-PICTURES = {"landscape", "phase_portrait", "rate_map", "ledger", "rate", "basins", "inertia"}
+TOGGLE = {"landscape", "phase_portrait", "rate_map", "ledger", "rate", "basins", "inertia"}
+DIGITS = {
+    "network_loss",
+    "network_accuracy",
+    "network_ledger",
+    "network_spectrum",
+    "network_layers",
+    "regression_rates",
+    "regression_twins",
+    "step_limits",
+    "optimizers_layerwise",
+    "optimizers_euclidean",
+}
+PICTURES = TOGGLE | DIGITS
+RUNS = {
+    "trajectory",
+    "ensemble",
+    "network_euclidean",
+    "network_layerwise",
+    "regression_0.01",
+    "regression_0.1",
+    "optimizers_layerwise",
+    "optimizers_euclidean",
+}
 SADDLE, LEFT, RIGHT = 204.751608, 204.441191, 78.888478
 
 
@@ -23,9 +50,9 @@ def folder(tmp_path_factory):
     """The folder of the quick demo, made as a user makes it."""
     folder = tmp_path_factory.mktemp("study")
     command = [sys.executable, "-W", "error", "-m", "flowmod", "demo", "--quick"]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
-    for text in ("0.310416", "125.8631", "0.259087", "results/demo"):
+    for text in ("0.310416", "125.8631", "0.259087", "layerwise flow", "The rate is negative", "Adam", "results/demo"):
         assert text in run.stdout
     return folder / "results" / "demo"
 
@@ -37,7 +64,7 @@ def record(folder):
 
 @pytest.mark.slow
 def test_all_files_are_there(folder):
-    tables = {"trajectory.nc", "ensemble.nc", "run.json"}
+    tables = {f"{name}.nc" for name in RUNS} | {"run.json"}
     assert {file.name for file in folder.iterdir()} == tables | {f"{name}.png" for name in PICTURES}
     assert os.listdir(folder.parent) == ["demo"]
 
@@ -53,15 +80,14 @@ def test_pictures_are_not_blank(folder, name):
 @pytest.mark.slow
 def test_the_record_says_where_it_comes_from(record):
     assert record["command"] == ["flowmod", "demo", "--quick", "--out", "results/demo"]
-    config = {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
-    assert DemoConfig(**config) == quick_demo()
-    assert record["seed"] is None
+    assert record["config"] == json.loads(json.dumps(dataclasses.asdict(quick_demo())))
+    assert record["seed"] == DemoConfig().digits.seed
     assert {"versions", "git", "machine", "time", "seconds", "results"} <= set(record)
 
 
 @pytest.mark.slow
 def test_the_numbers_are_the_published_ones(record):
-    results = record["results"]
+    results = record["results"]["toggle"]
     potentials = [point["potential"] for point in results["equilibria"]]
     np.testing.assert_allclose(potentials, [RIGHT, LEFT, SADDLE], rtol=1e-8)
     assert [point["stability"] for point in results["equilibria"]] == ["stable node", "stable node", "saddle"]
@@ -82,12 +108,14 @@ def test_the_numbers_are_the_published_ones(record):
 @pytest.mark.slow
 def test_the_saved_runs_are_the_reported_ones(folder, record):
     trajectory = fm.load(folder / "trajectory.nc")
-    run = record["results"]["run"]
+    run = record["results"]["toggle"]["run"]
     assert float(trajectory.ys["u"][-1]) == run["to"]["u"]
     assert float(trajectory.dissipated[-1]) == run["dissipated"]
     with xr.open_dataset(folder / "ensemble.nc", engine="h5netcdf") as runs:
-        assert runs.sizes["member"] == quick_demo().starts ** 2
-        assert int((runs["end"] != runs["end_flat"]).sum()) == record["results"]["flat_metric"]["end_elsewhere"]
+        assert runs.sizes["member"] == quick_demo().toggle.starts ** 2
+        assert (
+            int((runs["end"] != runs["end_flat"]).sum()) == record["results"]["toggle"]["flat_metric"]["end_elsewhere"]
+        )
 
 
 def slopes(y):
@@ -114,6 +142,117 @@ def test_the_basins_are_those_that_scipy_finds(folder):
         ):
             u, v = solve_ivp(fn, (0, t1), starts[member], method="LSODA", rtol=1e-8, atol=1e-10).y[:, -1]
             assert (u > 100, v < 1) == ((True, True) if end == 0 else (False, False)), (member, u, v)
+
+
+# --- the digits ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["euclidean", "layerwise"])
+def test_the_network_learns_and_its_energy_is_accounted_for(record, metric):
+    run = record["results"]["network"][metric]
+    assert run["worst_imbalance"] < 1e-6
+    assert run["largest_inner_residual"] < 1e-7
+    assert run["loss"][-1] < 0.4 * run["loss"][0]
+    assert run["test_accuracy"][0] < 0.3
+    assert run["test_accuracy"][-1] > 0.75
+    assert np.all(np.diff(run["loss"]) < 0)
+    assert np.all(np.diff(run["seconds"]) > 0)
+
+
+@pytest.mark.slow
+def test_the_network_does_not_contract_and_its_curvature_limits_the_step(record):
+    run = record["results"]["network"]["layerwise"]
+    assert len(run["rates"]) == len(run["probed"]) >= 5
+    assert max(run["rates"]) < 0
+    np.testing.assert_allclose(run["step_limits"], 2 / np.array(run["leading_eigenvalues"]), rtol=1e-12)
+    assert set(run["conditions"]) == set(run["velocity_norms"]) == {"layers.0", "layers.2"}
+    assert all(min(values) > 1 for values in run["conditions"].values())
+
+
+@pytest.mark.slow
+def test_the_regression_contracts_as_theory_says(record):
+    small, large = record["results"]["regression"]["runs"]
+    assert (small["decay_over_mass"], large["decay_over_mass"]) == pytest.approx((0.1, 1.0))
+    np.testing.assert_allclose(small["rates"], small["decay_over_mass"], atol=1e-4)
+    # Nothing is above this bound, which the directions set that no probability depends on.
+    assert max(large["rates"]) < large["decay_over_mass"] + 1e-6
+    assert 0.6 < large["rates"][0] < large["rates"][-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+def test_twins_stay_under_their_envelope_and_come_near_its_slope(record, index):
+    run = record["results"]["regression"]["runs"][index]
+    twins, envelope = np.array(run["twins"]), np.array(run["envelope"])
+    assert np.all(twins <= envelope * (1 + 1e-6))
+    # Not below it without bound: at the end they approach each other at the rate.
+    last = -np.log(twins[:, -1] / twins[:, -2]) / (run["times"][-1] - run["times"][-2])
+    np.testing.assert_allclose(last, run["rates"][-1], rtol=0.05)
+
+
+@pytest.mark.slow
+def test_every_optimizer_has_its_fates(record):
+    runs = record["results"]["optimizers"]["runs"]
+    assert set(runs) == {"layerwise Euler", "SGD", "Adam"}
+    for run in runs.values():
+        assert len(run["fates"]) == len(run["step_sizes"]) >= 6
+        assert run["fates"][0] == "converged"
+        assert run["fates"][-1] != "converged"
+    for name in ("layerwise Euler", "SGD"):
+        run = runs[name]
+        below = np.array(run["step_sizes"]) < min(run["predicted_limit"], run["limit_at_start"])
+        assert {fate for fate, stable in zip(run["fates"], below, strict=True) if stable} == {"converged"}
+        assert run["order"] == pytest.approx(1, abs=0.1)
+    assert runs["Adam"]["predicted_limit"] is None
+
+
+@pytest.mark.slow
+def test_the_saved_networks_are_the_reported_ones(folder, record):
+    for metric in ("euclidean", "layerwise"):
+        run = fm.load(folder / f"network_{metric}.nc")
+        reported = record["results"]["network"][metric]
+        np.testing.assert_array_equal(run.ts, reported["times"])
+        np.testing.assert_array_equal(run.potential, reported["loss"])
+        np.testing.assert_array_equal(run.observed["test_accuracy"], reported["test_accuracy"])
+    with xr.open_dataset(folder / "optimizers_euclidean.nc", engine="h5netcdf") as comparison:
+        assert list(comparison["optimizer"].values) == ["SGD", "Adam"]
+
+
+def test_without_scikit_learn_the_toggle_switch_is_all(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(compute, "compute_toggle", lambda config, say: "toggle")
+    demo = compute.compute_demo(quick_demo(), print)
+    assert (demo.toggle, demo.network, demo.regression, demo.optimizers) == ("toggle", None, None, None)
+    assert demo.left_out == (
+        "The network, the regression and the optimizers are left out. The module `sklearn` is not installed: "
+        "pip install 'flowmod[examples]'"
+    )
+
+
+def test_another_missing_module_is_not_passed_over(monkeypatch):
+    def fails(config):
+        raise ModuleNotFoundError("no", name="scipy")
+
+    monkeypatch.setattr(compute, "load_digits", fails)
+    with pytest.raises(ModuleNotFoundError, match="no"):
+        compute.compute_demo(quick_demo(), print)
+
+
+@pytest.mark.parametrize("train", [0, 1438])
+def test_there_are_only_so_many_images(train):
+    with pytest.raises(ValueError, match=r"`train` must be from 1 to 1437 images"):
+        DigitsConfig(train=train)
+
+
+def test_the_digits_are_split_by_the_seed():
+    few, all_of_them, others = (load_digits(DigitsConfig(*numbers)) for numbers in ((20, 3), (1437, 3), (1437, 4)))
+    assert len(all_of_them.labels) + len(all_of_them.test_labels) == 1797
+    np.testing.assert_array_equal(few.images, all_of_them.images[:20])
+    np.testing.assert_array_equal(few.test_images, all_of_them.test_images)
+    assert not np.array_equal(all_of_them.labels, others.labels)
+    assert (few.images.min(), few.images.max()) == (0, 1)
 
 
 # --- failures ---

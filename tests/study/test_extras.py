@@ -32,6 +32,13 @@ def test_the_cure(module, cure):
     assert extras.cure_for(ModuleNotFoundError("", name=module)) == cure
 
 
+def test_of_several_extras_the_smallest_is_named(monkeypatch):
+    built = [f"scikit-learn>=1.9; extra == '{extra}'" for extra in ("all", "docs", "examples", "test")]
+    others = [f"{name}; extra == '{extra}'" for extra in ("all", "docs", "test") for name in ("sphinx", "pytest")]
+    monkeypatch.setattr(extras.metadata, "requires", lambda name: [*built, *others])
+    assert extras.cure_for(ModuleNotFoundError("", name="sklearn")).endswith("pip install 'flowmod[examples]'")
+
+
 def test_a_source_tree_has_no_extras(monkeypatch):
     def missing(name):
         raise extras.metadata.PackageNotFoundError(name)

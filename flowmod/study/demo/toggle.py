@@ -1,4 +1,4 @@
-"""The demo: a gene circuit that is a Riemannian gradient flow, computed from a configuration.
+"""A gene circuit that is a Riemannian gradient flow.
 
 The toggle switch runs as its published equations say. That they descend a potential in a metric is checked (the energy
 ledger), used (equilibria, barriers, contraction rates), and put to the question: in the flat metric the same potential
@@ -6,25 +6,24 @@ has the same valleys, but other paths lead into them. An inertial run goes throu
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..bio import ToggleSwitch, toggle_switch
-from ..contraction import contraction_rate
-from ..flow import Equilibria, FixedPoint, InertialFlow, VectorField
-from ..metric import Euclidean
-from ..simulate import Ensemble, Trajectory, ensemble, simulate
-
-Say = Callable[[str], None]
+from ...bio import ToggleSwitch, toggle_switch
+from ...contraction import contraction_rate
+from ...flow import Equilibria, FixedPoint, InertialFlow, VectorField
+from ...metric import Euclidean
+from ...simulate import Ensemble, Trajectory, ensemble, simulate
+from .say import Say
 
 
 @dataclasses.dataclass(frozen=True)
-class DemoConfig:
-    """What the demo runs; all numbers are dimensionless.
+class ToggleConfig:
+    """What the toggle switch runs; all numbers are dimensionless.
 
     Attributes:
         a1: synthesis of `u`; with the other parameters that of BIOMD0000000507 without inducer.
@@ -69,16 +68,11 @@ class DemoConfig:
         return _state((u.ravel(), v.ravel()))
 
 
-def quick_demo() -> DemoConfig:
-    """The same with fewer starts: for a first look, and for tests."""
-    return DemoConfig(starts=9)
-
-
 @dataclasses.dataclass(frozen=True)
-class Demo:
-    """What the demo computed."""
+class Toggle:
+    """What was computed of the toggle switch."""
 
-    config: DemoConfig
+    config: ToggleConfig
     flow: ToggleSwitch
     flat: VectorField
     inertia: InertialFlow
@@ -100,8 +94,8 @@ class Demo:
         return ends_at(self.flat_runs, self.equilibria.stable)
 
 
-def compute_demo(config: DemoConfig, say: Say) -> Demo:
-    """All runs of the demo; `say` is told what is being done.
+def compute_toggle(config: ToggleConfig, say: Say) -> Toggle:
+    """All runs of the toggle switch; `say` is told what is being done.
 
     Raises:
         ValueError: if the configuration makes no sense.
@@ -112,7 +106,7 @@ def compute_demo(config: DemoConfig, say: Say) -> Demo:
     inertia = InertialFlow(flow.potential, flow.metric, damping=config.damping, units=dict(flow.units))
     start = _state(config.start)
 
-    say("equilibria, and one run with its energy ledger and contraction rate")
+    say("toggle switch: equilibria, and one run with its energy ledger and contraction rate")
     equilibria = flow.equilibria()
     trajectory = simulate(flow, start, config.t1, ts=np.linspace(0, config.t1, 401), rtol=config.rtol)
     rates = np.asarray(contraction_rate(flow, trajectory))
@@ -126,7 +120,7 @@ def compute_demo(config: DemoConfig, say: Say) -> Demo:
     say("one run with inertia")
     at_rest = jax.tree.map(jnp.zeros_like, start)
     inertial = simulate(inertia, (start, at_rest), config.t1_inertial, rtol=config.rtol)
-    return Demo(config, flow, flat, inertia, equilibria, trajectory, rates, runs, flat_runs, inertial)
+    return Toggle(config, flow, flat, inertia, equilibria, trajectory, rates, runs, flat_runs, inertial)
 
 
 def _in_flat_metric(flow: ToggleSwitch) -> VectorField:

@@ -1,41 +1,41 @@
-"""The numbers of the demo as a dict for JSON: what `run.json` keeps and the table shows."""
+"""The numbers of the toggle switch as a dict for JSON."""
 
 from typing import Any
 
 import numpy as np
 
-from ..flow import Equilibria
-from ..simulate import Trajectory
-from .demo import Demo
-from .fixed_points import barriers, numbers_by_name
-from .rates import summarise_rates
+from ...flow import Equilibria
+from ...simulate import Trajectory
+from ..fixed_points import barriers, numbers_by_name
+from ..rates import summarise_rates
+from .toggle import Toggle
 
 
-def summarise(demo: Demo) -> dict[str, Any]:
-    """Every number of the demo's report; times, energies and rates are dimensionless."""
-    elsewhere = demo.ends != demo.flat_ends
+def summarise_toggle(toggle: Toggle) -> dict[str, Any]:
+    """Every number of the toggle switch; times, energies and rates are dimensionless."""
+    elsewhere = toggle.ends != toggle.flat_ends
     return {
-        "equilibria": _equilibria(demo.equilibria),
+        "equilibria": _equilibria(toggle.equilibria),
         "barriers": [
             {"from": numbers_by_name(barrier.minimum), "height": barrier.height}
-            for barrier in barriers(demo.equilibria)
+            for barrier in barriers(toggle.equilibria)
         ],
-        "run": _balance(demo.trajectory, demo.trajectory.ys),
-        "rates": summarise_rates(np.asarray(demo.trajectory.ts), demo.rates),
+        "run": _balance(toggle.trajectory, toggle.trajectory.ys),
+        "rates": summarise_rates(np.asarray(toggle.trajectory.ts), toggle.rates),
         "ensemble": {
-            "starts": len(demo.runs),
-            "failed": len(demo.runs.failed),
-            "worst_imbalance": float(np.nanmax(np.abs(np.asarray(demo.runs.ledger)))),
-            "at_no_equilibrium": int(np.sum(demo.ends < 0)),
+            "starts": len(toggle.runs),
+            "failed": len(toggle.runs.failed),
+            "worst_imbalance": float(np.nanmax(np.abs(np.asarray(toggle.runs.ledger)))),
+            "at_no_equilibrium": int(np.sum(toggle.ends < 0)),
         },
         "flat_metric": {
-            "failed": len(demo.flat_runs.failed),
-            "worst_imbalance": float(np.nanmax(np.abs(np.asarray(demo.flat_runs.ledger)))),
-            "at_no_equilibrium": int(np.sum(demo.flat_ends < 0)),
+            "failed": len(toggle.flat_runs.failed),
+            "worst_imbalance": float(np.nanmax(np.abs(np.asarray(toggle.flat_runs.ledger)))),
+            "at_no_equilibrium": int(np.sum(toggle.flat_ends < 0)),
             "end_elsewhere": int(elsewhere.sum()),
             "share_elsewhere": float(elsewhere.mean()),
         },
-        "inertial_run": {"damping": demo.config.damping} | _balance(demo.inertial, demo.inertial.ys[0]),
+        "inertial_run": {"damping": toggle.config.damping} | _balance(toggle.inertial, toggle.inertial.ys[0]),
     }
 
 
