@@ -71,7 +71,10 @@ def _general(local: _Local) -> Product:
 
     def product(d):
         momentum, rate = jax.jvp(lambda t, x: local.flat(t, x, d), (t, x), (jnp.ones_like(t), velocity))
-        return (rate + local.flat(t, x, forward(d)) + backward(momentum)[0]) / 2
+        pushed = forward(d)
+        # Two solves that do not wait for each other can hang XLA's thread pool on two cores: the second one waits.
+        pulled = backward(momentum + 0 * pushed)[0]
+        return (rate + local.flat(t, x, pushed) + pulled) / 2
 
     return product
 

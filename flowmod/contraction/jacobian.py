@@ -81,6 +81,8 @@ def linearise(flow: AbstractFlow, t: Scalar, y: State, args: Args, metric: Abstr
         return metric.at(t)(state, args).as_matrix()
 
     value, rate = along_flow(flow, t, y, args, matrix)
+    # Solves that do not wait for each other can hang XLA's thread pool on two cores: those of the Jacobian wait.
+    y = jax.tree.map(lambda leaf: leaf + 0 * rate[0, 0].astype(leaf.dtype) if is_float_array(leaf) else leaf, y)
     # A Cholesky factorisation reads one triangle: a matrix that is not symmetric would pass as another one.
     value = jnp.where(asymmetry(value) <= tolerance(value.dtype), value, jnp.nan)
     return Linearisation(field_jacobian(flow, t, y, args), value, rate)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
@@ -21,6 +22,12 @@ _DENSE = 100
 
 The two took the same time at about 90 numbers for a small network with its Gauss-Newton matrix as the metric, and
 at 170 to 300 in the Euclidean one; at 483 Lanczos was 13 and 2 times as fast.
+"""
+
+_CHEAP = 20
+"""Numbers of the state up to which all points of a trajectory go into one padded call.
+
+A rate of more costs as much as a call of its own, and padding five points to a chunk would cost twelve times that.
 """
 
 
@@ -83,7 +90,7 @@ def contraction_rate(
     metric = unless_own(flow, metric)
     if isinstance(y, Trajectory):
         operands = _Operands(flow, args, metric, factor, eqx.filter(y.ys, is_float_array, inverse=True), method)
-        return evaluate_along(_rate, y.ts, floats(y.ys), operands)
+        return _rates_along(y.ts, floats(y.ys), operands)
     y = as_state("y", y)
     operands = _Operands(flow, args, metric, factor, None, method)
     if is_traced(t, y, operands):
@@ -108,6 +115,13 @@ def _is_dense(y: State, operands: _Operands) -> bool:
     if operands.method == "auto":
         return operands.factor is not None or size(y) <= _DENSE
     return operands.method == "dense"
+
+
+def _rates_along(ts, ys, operands):
+    if is_traced(ts, ys, operands) or len(ts) == 0 or size(ys) <= _CHEAP * len(ts):
+        return evaluate_along(_rate, ts, ys, operands)
+    points = (jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], (ts, ys)) for k in range(len(ts)))
+    return np.stack([np.asarray(_rate_at_state(t, y, operands)) for t, y in points])
 
 
 def _rate(t, y, operands):

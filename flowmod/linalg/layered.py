@@ -78,7 +78,11 @@ class LayeredOperator(lx.AbstractLinearOperator):
         if self.rows <= max(map(len, self.blocks.places(self.like))):
             inner = inner_factors(self.factors, self.mass)
             return lambda covector: self.blocks.join(self._by_rows(inner, None, self.blocks.split(covector)), self.like)
-        lowers = [jnp.linalg.cholesky(matrix) for matrix in self._matrices()]
+        lowers, before = [], 0.0
+        for matrix in self._matrices():
+            # Factorisations that do not wait for each other can hang XLA's thread pool on two cores: each one waits.
+            lowers.append(jnp.linalg.cholesky(matrix + before))
+            before = 0 * lowers[-1][0, 0]
         places = self.blocks.places(self.like)
         unravel = unraveler(self.like)
 

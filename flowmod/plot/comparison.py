@@ -32,7 +32,7 @@ def comparison(dataset: Any, *, quantity: str = "distance", ax: Axes | None = No
         ax: where to draw; a new figure by default.
 
     Returns:
-        The axes, both logarithmic, with a legend beside them.
+        The axes, both logarithmic, with a legend above them.
 
     Raises:
         ValueError: if `dataset` is no comparison, it has more optimizers than can be told apart, or `quantity` is
@@ -87,7 +87,9 @@ def _explain(ax: Axes, fates: np.ndarray, limited: bool) -> None:
     if limited:
         handles.append(Line2D([], [], color=INK, linewidth=1.4, linestyle=":"))
         names.append("predicted limit")
-    ax.legend(handles, names, frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    spacing = {"handlelength": 1.4, "handletextpad": 0.4, "columnspacing": 1.0, "labelspacing": 0.3}
+    place = {"loc": "lower center", "bbox_to_anchor": (0.45, 1.0), "ncols": 3}
+    ax.legend(handles, names, frameon=False, fontsize="x-small", **place, **spacing)
 
 
 def _require_comparison(dataset: Any) -> None:

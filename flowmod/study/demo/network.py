@@ -120,11 +120,15 @@ def _layers_at(flow: GradientFlow, metric: LayerwiseMetric, y: Any):
     operator = metric(y)
     velocity = operator.blocks.split(flow.vector_field(jnp.zeros(()), y, None))
     speeds = [jnp.sqrt(dot(part, part)) for part in velocity]
-    blocks = zip(operator.factors, operator.mass, operator.blocks.split(operator.like), strict=True)
-    return jnp.stack(speeds), jnp.stack([_condition(*block) for block in blocks])
+    conditions, before = [], 0.0
+    for block in zip(operator.factors, operator.mass, operator.blocks.split(operator.like), strict=True):
+        # One after the other: eigenvalue problems that do not wait for each other can hang XLA on two cores.
+        conditions.append(_condition(*block, before))
+        before = 0 * conditions[-1]
+    return jnp.stack(speeds), jnp.stack(conditions)
 
 
-def _condition(factor: AbstractRows, mass: Part, like: Part):
+def _condition(factor: AbstractRows, mass: Part, like: Part, before):
     """The largest eigenvalue of `I + D^-1/2 K^T K D^-1/2`; the smallest is 1, as a softmax ignores some directions."""
     unravel = unraveler(like)
     masses = ravel(tuple(jnp.broadcast_to(entry, leaf.shape) for entry, leaf in zip(mass, like, strict=True)))
@@ -132,5 +136,5 @@ def _condition(factor: AbstractRows, mass: Part, like: Part):
     def product(vector):
         return ravel(factor.rmv(factor.mv(unravel(vector))))
 
-    start = random_start(masses.size, masses.dtype)
+    start = random_start(masses.size, masses.dtype) + before
     return 1 + leading_eigenpair(product, lambda d: masses * d, lambda g: g / masses, start).value
