@@ -14,7 +14,7 @@ from tests.networks import classification, samples, tanh_network
 
 @pytest.mark.slow
 def test_both_routes_agree_along_a_training_run():
-    """16-12-10, P = 334, at five times: the pencil formed, and products with it, in a metric that depends on the state."""
+    """16-12-10, P = 334, at five times: the pencil formed, and products with it; the metric depends on the state."""
     net = tanh_network(16, 12, 10)
     assert sum(leaf.size for leaf in jax.tree.leaves(net)) == 334
     problem = fm.Supervised(net, fm.SoftmaxCrossEntropy(), *samples(40, 16, 10), regularizer=fm.WeightDecay(0.01))
