@@ -5,10 +5,11 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, cache, ensembles, imports, progress, single_runs
+from benchmarks import accuracy, cache, ensembles, imports, networks, progress, single_runs
 
 SUITES = {
     "accuracy": accuracy.measure,
+    "networks": networks.measure,
     "imports": imports.measure,
     "single_runs": single_runs.measure,
     "cache": cache.measure,

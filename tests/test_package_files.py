@@ -11,14 +11,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+PAGES = ["README.md", *(f"docs/guides/{page.name}" for page in sorted((ROOT / "docs" / "guides").glob("*.md")))]
+
+
 @pytest.mark.slow
-def test_the_quickstart_of_the_readme_runs(tmp_path):
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in (ROOT / page).read_text(encoding="utf-8")])
+def test_what_a_reader_copies_runs(page, tmp_path):
     # In a process of its own: the tests' strict JAX settings are not the reader's.
-    run = subprocess.run(
-        [sys.executable, ROOT / ".ci" / "quickstart.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, ROOT / ".ci" / "quickstart.py", page]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
-    assert "the quickstart of README.md ran" in run.stdout
+    assert f"Python blocks of {page} ran" in run.stdout
 
 
 def test_the_version_is_one_everywhere():

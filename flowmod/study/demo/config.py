@@ -30,10 +30,11 @@ class DemoConfig:
 
 def quick_demo() -> DemoConfig:
     """The same with fewer starts, images and times: for a first look, and for tests."""
-    # More than 100 images, so that solves are by conjugate gradients, which are much faster here than Cholesky's.
+    # More than 100 images, so that solves are by conjugate gradients, which are much faster here than Cholesky's; and
+    # the same in all parts, so that they share compiled programs, which take most of the time.
     return DemoConfig(
         toggle=ToggleConfig(starts=9),
-        digits=DigitsConfig(train=150),
+        digits=DigitsConfig(train=110),
         network=NetworkConfig(hidden=8, t1_euclidean=20.0, t1_layerwise=5.0, saved=9),
         regression=RegressionConfig(images=110, saved=5),
         optimizers=OptimizersConfig(images=110, step_sizes=(0.01, 2.56, 9), t1_layerwise=1.0, t1_euclidean=5.0),

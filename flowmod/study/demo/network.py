@@ -12,16 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._tree import dot, ravel, unraveler
+from ..._tree import dot
 from ...contraction import contraction_rate
 from ...flow import GradientFlow
-from ...linalg import AbstractRows, Part, leading_eigenpair, random_start
+from ...linalg import AbstractRows, Part
 from ...loss import SoftmaxCrossEntropy, Supervised
 from ...metric import LayerwiseMetric
 from ...module import AbstractModule, Linear, Pointwise
 from .digits import Digits
 from .say import Say
 from .training import Training, accuracy, saved_times, state_at, train
+
+_POWERS = 150
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,21 +122,24 @@ def _layers_at(flow: GradientFlow, metric: LayerwiseMetric, y: Any):
     operator = metric(y)
     velocity = operator.blocks.split(flow.vector_field(jnp.zeros(()), y, None))
     speeds = [jnp.sqrt(dot(part, part)) for part in velocity]
-    conditions, before = [], 0.0
-    for block in zip(operator.factors, operator.mass, operator.blocks.split(operator.like), strict=True):
-        # One after the other: eigenvalue problems that do not wait for each other can hang XLA on two cores.
-        conditions.append(_condition(*block, before))
-        before = 0 * conditions[-1]
-    return jnp.stack(speeds), jnp.stack(conditions)
+    blocks = zip(operator.factors, operator.mass, operator.blocks.split(operator.like), strict=True)
+    return jnp.stack(speeds), jnp.stack([_condition(*block) for block in blocks])
 
 
-def _condition(factor: AbstractRows, mass: Part, like: Part, before):
-    """The largest eigenvalue of `I + D^-1/2 K^T K D^-1/2`; the smallest is 1, as a softmax ignores some directions."""
-    unravel = unraveler(like)
-    masses = ravel(tuple(jnp.broadcast_to(entry, leaf.shape) for entry, leaf in zip(mass, like, strict=True)))
+def _condition(factor: AbstractRows, mass: Part, like: Part):
+    """The largest eigenvalue of `I + D^-1 K^T K`; the smallest is 1, as a softmax ignores some directions.
 
-    def product(vector):
-        return ravel(factor.rmv(factor.mv(unravel(vector))))
+    By powers: it is well apart from the next one, because all costates of a class agree on a direction.
+    """
 
-    start = random_start(masses.size, masses.dtype) + before
-    return 1 + leading_eigenpair(product, lambda d: masses * d, lambda g: g / masses, start).value
+    def step(_, carry):
+        vector, _ = carry
+        product = factor.rmv(factor.mv(vector))
+        image = tuple(leaf / entry for leaf, entry in zip(product, mass, strict=True))
+        length = jnp.sqrt(dot(image, image))
+        return tuple(leaf / length for leaf in image), length
+
+    start = tuple(jnp.cos(1.0 + jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape) for leaf in like)
+    length = jnp.sqrt(dot(start, start))
+    unit = tuple(leaf / length for leaf in start)
+    return 1 + jax.lax.fori_loop(0, _POWERS, step, (unit, length))[1]
