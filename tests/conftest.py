@@ -20,6 +20,13 @@ hypothesis.settings.load_profile("seeded")
 DATA = Path(__file__).parent / "data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_file():
+    """Every compiled program maps memory, and a process may have 65,530 maps: XLA crashes on one more."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def oracle():
     """Independent reference numbers by name, made with NumPy, SciPy and sympy."""

@@ -16,6 +16,8 @@ from ..metric import AbstractMetric, Euclidean, asymmetry, require_metric, toler
 
 Factor = Any
 
+_COLUMNS = 32
+
 
 class Linearisation(eqx.Module):
     """What a rate needs of a flow at one state, as matrices in `ravel_pytree` order.
@@ -71,7 +73,10 @@ def field_jacobian(flow: AbstractFlow, t: Scalar, y: State, args: Args = None) -
     """`J_ij = d v_i / d y_j` in `ravel_pytree` order, 1/time."""
     rest, unravel = eqx.filter(y, is_float_array, inverse=True), unraveler(y)
     t = jnp.asarray(t, dtype=dtype_of(y))
-    return jax.jacfwd(lambda x: ravel(flow.vector_field(t, combine(unravel(x), rest), args)))(ravel(y))
+    x = ravel(y)
+    _, push = jax.linearize(lambda x: ravel(flow.vector_field(t, combine(unravel(x), rest), args)), x)
+    # Some columns at a time: all at once would hold the derivative of every intermediate along every direction.
+    return jax.lax.map(push, jnp.eye(x.size, dtype=x.dtype), batch_size=_COLUMNS).T
 
 
 def linearise(flow: AbstractFlow, t: Scalar, y: State, args: Args, metric: AbstractMetric) -> Linearisation:

@@ -20,5 +20,5 @@ from .rows import KhatriRaoRows as KhatriRaoRows
 from .tolerance import InnerTolerance as InnerTolerance
 from .tolerance import follow as follow
 from .woodbury import inner_factors as inner_factors
-from .woodbury import inner_matrices as inner_matrices
+from .woodbury import inner_matrix as inner_matrix
 from .woodbury import woodbury as woodbury

@@ -14,7 +14,7 @@ from .._tree import floats, ravel, unraveler
 from .blocks import Blocks, Parts
 from .conjugate_gradients import Solution, conjugate_gradients, relative_residual
 from .rows import AbstractRows
-from .woodbury import inner_factors, woodbury
+from .woodbury import cholesky_in_turn, inner_factors, woodbury
 
 
 class LayeredOperator(lx.AbstractLinearOperator):
@@ -78,11 +78,7 @@ class LayeredOperator(lx.AbstractLinearOperator):
         if self.rows <= max(map(len, self.blocks.places(self.like))):
             inner = inner_factors(self.factors, self.mass)
             return lambda covector: self.blocks.join(self._by_rows(inner, None, self.blocks.split(covector)), self.like)
-        lowers, before = [], 0.0
-        for matrix in self._matrices():
-            # Factorisations that do not wait for each other can hang XLA's thread pool on two cores: each one waits.
-            lowers.append(jnp.linalg.cholesky(matrix + before))
-            before = 0 * lowers[-1][0, 0]
+        lowers = cholesky_in_turn(self._matrices())
         places = self.blocks.places(self.like)
         unravel = unraveler(self.like)
 
@@ -111,8 +107,8 @@ class LayeredOperator(lx.AbstractLinearOperator):
             matrices.append(factor.normal() + jnp.diag(jnp.concatenate(entries)))
         return matrices
 
-    def _by_rows(self, lower: Float[Array, "B R R"], residual: Any, parts: Parts) -> Parts:
-        return woodbury(self.factors, self.mass, lower, residual, parts)
+    def _by_rows(self, lowers: list[Float[Array, "R R"]], residual: Any, parts: Parts) -> Parts:
+        return woodbury(self.factors, self.mass, lowers, residual, parts)
 
     def transpose(self) -> "LayeredOperator":
         return self

@@ -1,6 +1,6 @@
 """Solves with `D + K^T K` by blocks, through the small matrix on the side of the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from .rows import AbstractRows
 def woodbury(
     factors: Sequence[AbstractRows],
     mass: Parts,
-    lower: Float[Array, "B R R"],
+    lowers: Sequence[Float[Array, "R R"]],
     residual: Float[Array, "N C"] | None,
     covector: Parts,
 ) -> Parts:
@@ -31,7 +31,7 @@ def woodbury(
     Args:
         factors: `K` of each block.
         mass: the diagonal of `D` by block and leaf, scalars or arrays like the leaves.
-        lower: the factors of `inner_factors`.
+        lowers: the factors of `inner_factors`.
         residual: `e`, (N, C), or `None` for zero.
         covector: `g` by block and leaf.
 
@@ -58,25 +58,43 @@ def woodbury(
         covector, residual = unravel(right)
         base = tuple(map(_divide, covector, mass))
         wanted = jnp.stack([factor.mv(part) for factor, part in zip(factors, base, strict=True)]) - residual
-        slack = cho_solve((lower, True), wanted.reshape(wanted.shape[0], -1, 1)).reshape(wanted.shape)
+        slack = _one_after_the_other(wanted, lowers)
         back = tuple(_divide(f.rmv(s), m) for f, s, m in zip(factors, slack, mass, strict=True))
         return ravel_pytree((jax.tree.map(jnp.subtract, base, back), slack))[0]
 
     return unravel(jax.lax.custom_linear_solve(system, right, solve, symmetric=True))[0]
 
 
-def inner_matrices(factors: Sequence[AbstractRows], mass: Parts) -> Float[Array, "B R R"]:
-    """`I + K D^-1 K^T` of every block: symmetric, no eigenvalue below one."""
-    grams = jnp.stack([factor.gram(m) for factor, m in zip(factors, mass, strict=True)])
-    return grams + jnp.eye(grams.shape[-1], dtype=grams.dtype)[None]
+def inner_matrix(factor: AbstractRows, mass: Part) -> Float[Array, "R R"]:
+    """`I + K D^-1 K^T` of a block: symmetric, no eigenvalue below one."""
+    gram = factor.gram(mass)
+    return gram + jnp.eye(gram.shape[0], dtype=gram.dtype)
 
 
-def inner_factors(factors: Sequence[AbstractRows], mass: Parts) -> Float[Array, "B R R"]:
-    """The lower Cholesky factors of `inner_matrices`; NaN where `D` is not positive.
+def inner_factors(factors: Sequence[AbstractRows], mass: Parts) -> list[Float[Array, "R R"]]:
+    """The lower Cholesky factor of each block's inner matrix; NaN where `D` is not positive."""
+    return cholesky_in_turn(inner_matrix(factor, m) for factor, m in zip(factors, mass, strict=True))
 
-    One batched factorisation: several independent ones can hang XLA's thread pool on two cores.
+
+def cholesky_in_turn(matrices: Iterable[Float[Array, "n n"]]) -> list[Float[Array, "n n"]]:
+    """The lower Cholesky factors of matrices, each begun when the one before is done.
+
+    Factorisations that are batched, or do not wait for each other, can block both threads of XLA's pool on a machine
+    with two cores, each waiting for the other's parts: for ever.
     """
-    return jnp.linalg.cholesky(inner_matrices(factors, mass))
+    lowers, before = [], 0.0
+    for matrix in matrices:
+        lowers.append(jnp.linalg.cholesky(matrix + before))
+        before = 0 * lowers[-1][0, 0]
+    return lowers
+
+
+def _one_after_the_other(rows: Float[Array, "B N C"], lowers: Sequence[Float[Array, "R R"]]) -> Float[Array, "B N C"]:
+    solved, before = [], 0.0
+    for row, lower in zip(rows, lowers, strict=True):
+        solved.append(cho_solve((lower, True), row.ravel() + before))
+        before = 0 * solved[-1][0]
+    return jnp.stack(solved).reshape(rows.shape)
 
 
 def _divide(part: Part, mass: Part) -> Part:

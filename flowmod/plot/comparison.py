@@ -87,9 +87,19 @@ def _explain(ax: Axes, fates: np.ndarray, limited: bool) -> None:
     if limited:
         handles.append(Line2D([], [], color=INK, linewidth=1.4, linestyle=":"))
         names.append("predicted limit")
-    spacing = {"handlelength": 1.4, "handletextpad": 0.4, "columnspacing": 1.0, "labelspacing": 0.3}
-    place = {"loc": "lower center", "bbox_to_anchor": (0.45, 1.0), "ncols": 3}
-    ax.legend(handles, names, frameon=False, fontsize="x-small", **place, **spacing)
+    ax.legend(
+        handles,
+        names,
+        loc="lower center",
+        bbox_to_anchor=(0.45, 1.0),
+        ncols=3,
+        frameon=False,
+        fontsize="x-small",
+        handlelength=1.4,
+        handletextpad=0.4,
+        columnspacing=1.0,
+        labelspacing=0.3,
+    )
 
 
 def _require_comparison(dataset: Any) -> None:

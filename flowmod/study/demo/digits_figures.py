@@ -118,7 +118,7 @@ def draw_optimizers(optimizers: Optimizers) -> Iterator[tuple[str, Figure]]:
     for name, comparison in optimizers.comparisons.items():
         figure, ax = plt.subplots(figsize=_WIDE, layout="constrained")
         plot.comparison(comparison, ax=ax)
-        ax.set_title(f"{name} flow", fontsize="medium")
+        ax.set_xlabel(f"{ax.get_xlabel()}, {name} flow")
         yield f"optimizers_{name.lower()}", figure
 
 
