@@ -22,7 +22,8 @@ def floats(tree: PyTree) -> PyTree:
 def is_float_array(leaf: Any) -> bool:
     if not isinstance(leaf, _ARRAYS):
         return False
-    return leaf.dtype.kind == "f" or jnp.issubdtype(leaf.dtype, jnp.floating)  # the first is fast, the second knows all
+    kind = getattr(leaf.dtype, "kind", None)  # fast; a random key has none
+    return kind == "f" or jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def as_state(argument: str, y: PyTree) -> PyTree:

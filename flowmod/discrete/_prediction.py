@@ -71,7 +71,7 @@ def _is_gradient_descent(optimizer: Optimizer, transformation: Any, step_size: f
     # Clipping shows with large gradients, weight decay with parameters away from zero, a schedule with time.
     gradient = jax.tree.map(lambda leaf: 1e3 * _pattern(leaf), leaves)
     moved = jax.tree.map(lambda leaf: leaf + _pattern(leaf), leaves)
-    late = jax.tree.map(lambda leaf: leaf + 10**6 if leaf.dtype.kind == "i" else leaf, state)
+    late = jax.tree.map(lambda leaf: leaf + 10**6 if jnp.issubdtype(leaf.dtype, jnp.integer) else leaf, state)
     wanted = jax.tree.map(lambda leaf: -step_size * leaf, gradient)
     loss = reference.loss_at(leaves)
     return all(

@@ -16,6 +16,10 @@ from .conjugate_gradients import Solution, conjugate_gradients, relative_residua
 from .rows import AbstractRows
 from .woodbury import cholesky_in_turn, inner_factors, woodbury
 
+_USELESS = 0.1
+"""A relative residual of a factorisation beyond which its solution is none: in single precision a small mass, or a
+fault of the rows."""
+
 
 class LayeredOperator(lx.AbstractLinearOperator):
     """A symmetric positive definite lineax operator with the blocks `D_a + K_a^T K_a`.
@@ -61,7 +65,7 @@ class LayeredOperator(lx.AbstractLinearOperator):
         value = self._by_rows(inner_factors(self.factors, self.mass), residual, parts)
         wanted = parts if residual is None else self.blocks.split(self.add_rows(covector, residual))
         missing = relative_residual(self.apply(value), wanted)
-        return Solution(self.blocks.join(value, self.like), missing, jnp.all(jnp.isfinite(missing)))
+        return Solution(self.blocks.join(value, self.like), missing, jnp.all(missing <= _USELESS))
 
     def add_rows(self, covector: PyTree, rows: Float[Array, "N C"]) -> PyTree:
         """`covector + K^T rows`."""

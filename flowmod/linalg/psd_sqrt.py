@@ -15,13 +15,19 @@ def psd_sqrt(matrices: Float[Array, "N n n"]) -> Float[Array, "N n n"]:
 
 @psd_sqrt.defjvp
 def _psd_sqrt_jvp(primals, tangents):
-    # S dS + dS S = dH in the eigenvectors of S. Differentiating them would divide by the differences of eigenvalues,
-    # of which a softmax has equal ones.
+    # S dS + dS S = dH, solved in the eigenvectors of S. Differentiating them would divide by the differences of
+    # eigenvalues, of which a softmax has equal ones; JAX differentiates the equation instead.
     root = psd_sqrt(*primals)
-    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(root))
-    vectors_t = jnp.swapaxes(vectors, 1, 2)
-    sums = values[:, :, None] + values[:, None, :]
-    floor = jnp.finfo(values.dtype).eps ** 0.5 * jnp.max(values, axis=1)[:, None, None]
-    turned = vectors_t @ tangents[0] @ vectors
-    change = jnp.where(sums > floor, turned / jnp.where(sums > floor, sums, 1), 0)
-    return root, vectors @ change @ vectors_t
+
+    def equation(change):
+        return root @ change + change @ root
+
+    def solve(_, right):
+        values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(root))
+        vectors_t = jnp.swapaxes(vectors, 1, 2)
+        sums = values[:, :, None] + values[:, None, :]
+        floor = jnp.finfo(values.dtype).eps ** 0.5 * jnp.max(values, axis=1)[:, None, None]
+        turned = vectors_t @ right @ vectors
+        return vectors @ jnp.where(sums > floor, turned / jnp.where(sums > floor, sums, 1), 0) @ vectors_t
+
+    return root, jax.lax.custom_linear_solve(equation, tangents[0], solve, symmetric=True)

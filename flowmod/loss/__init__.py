@@ -1,5 +1,7 @@
 """Losses, the metrics of their outputs, and `Supervised`: a loss of a module on data, a potential."""
 
+from ._samples import as_samples as as_samples
+from ._samples import cast_samples as cast_samples
 from .losses import AbstractLoss as AbstractLoss
 from .losses import MeanSquaredError as MeanSquaredError
 from .losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
@@ -11,7 +13,5 @@ from .output import OutputIdentity as OutputIdentity
 from .output import output_metric_of as output_metric_of
 from .output import residual_coordinates as residual_coordinates
 from .supervised import Supervised as Supervised
-from .supervised import as_samples as as_samples
 from .supervised import batch_of as batch_of
-from .supervised import cast_samples as cast_samples
 from .weight_decay import WeightDecay as WeightDecay

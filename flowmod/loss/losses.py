@@ -60,7 +60,8 @@ class SoftmaxCrossEntropy(AbstractLoss):
         if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.shape != outputs.shape[:1]:
             raise ValueError(
                 f"`targets` must be integer labels of shape {outputs.shape[:1]} or rows of probabilities of shape "
-                f"{outputs.shape}, got {targets.dtype} of shape {targets.shape}."
+                f"{outputs.shape}, got {targets.dtype} of shape {targets.shape}: `.ravel()` a column, `.astype(int)` "
+                "booleans, `.astype(float)` one-hot rows."
             )
         if is_traced(targets):
             return

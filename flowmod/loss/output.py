@@ -1,6 +1,7 @@
 """Metrics of a module's outputs, as factors `L` with `L^T L` the metric of one sample's output."""
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 
 from .._tree import require_arguments
 from ..linalg import psd_sqrt
+from ._samples import as_samples
 from .losses import AbstractLoss, MeanSquaredError, SoftmaxCrossEntropy
 
 
@@ -52,6 +54,11 @@ class OutputFisher(AbstractOutputMetric):
             )
 
     def rows(self, outputs: Float[Array, "N C"], targets: Any) -> Float[Array, "N C C"]:
+        if outputs.ndim != 2 or outputs.shape[1] < 2:
+            raise ValueError(
+                "`OutputFisher` needs at least 2 logits for each sample, got outputs of shape "
+                f"{outputs.shape[1:]}: flatten them, or use `fm.OutputIdentity()`."
+            )
         p = jax.nn.softmax(outputs)
         root = jnp.exp(jax.nn.log_softmax(outputs) / 2)  # whose derivative is finite where p underflows
         return root[:, :, None] * (jnp.eye(p.shape[1], dtype=p.dtype)[None] - p[:, None, :])
@@ -69,17 +76,20 @@ class OutputHessian(AbstractOutputMetric):
     """
 
     loss: AbstractLoss
-    targets: Any = None
+    targets: Array | None
 
-    def __check_init__(self):
-        if not isinstance(self.loss, AbstractLoss):
-            raise ValueError(f"`loss` must be a loss such as `fm.MeanSquaredError()`, got {type(self.loss).__name__}.")
+    def __init__(self, loss: AbstractLoss, targets: Any = None):
+        if not isinstance(loss, AbstractLoss):
+            raise ValueError(f"`loss` must be a loss such as `fm.MeanSquaredError()`, got {type(loss).__name__}.")
+        self.loss = loss
+        self.targets = None if targets is None else as_samples("targets", targets)
 
     def rows(self, outputs: Float[Array, "N ..."], targets: Any) -> Float[Array, "N C ..."]:
         n, *shape = outputs.shape
         targets = targets if self.targets is None else self.targets
         if targets is None:
             raise ValueError("`OutputHessian` needs `targets`: give it some, or pass args = (inputs, targets).")
+        self.loss.check(jax.ShapeDtypeStruct(outputs.shape, outputs.dtype), targets)
         hessians = jax.vmap(jax.hessian(self.loss))(outputs, targets)
         size = outputs[0].size
         return psd_sqrt(hessians.reshape(n, size, size)).reshape(n, size, *shape)
@@ -102,7 +112,7 @@ class OutputFactor(AbstractOutputMetric):
             require_arguments("factor", factor, ("output",))
             self.factor = factor
             return
-        self.factor = jnp.asarray(factor, dtype=float)
+        self.factor = as_samples("factor", factor)
         if self.factor.ndim != 2:
             raise ValueError(f"`factor` must be a matrix, got shape {self.factor.shape}: one row for each cost.")
 
@@ -138,14 +148,19 @@ def residual_coordinates(
     loss: AbstractLoss,
     outputs: Float[Array, "N ..."],
     costates: Float[Array, "N ..."],
-) -> Float[Array, "N C"] | None:
-    """`e` with `L^T e = costate` for each sample, or `None` where the loss and the metric of outputs do not fit.
+) -> tuple[Float[Array, "N C"], Float[Array, "N ..."]] | None:
+    """`e` and a remainder with `L^T e + remainder = costate` for each sample; `None` where loss and metric do not fit.
 
-    The gradient of a loss is then `K^T e`, and its solve is pushed through the factors without cancellation.
+    The gradient of a loss is then `K^T e`, and its solve is pushed through the factors without cancellation. The
+    remainder is zero but for outputs so wrong that `e` has no floating-point number.
     """
     if isinstance(output, OutputIdentity):
-        return costates.reshape(costates.shape[0], -1)
+        return costates.reshape(costates.shape[0], -1), jnp.zeros_like(costates)
     if isinstance(output, OutputFisher) and isinstance(loss, SoftmaxCrossEntropy):
         # (p - y) / sqrt p: the null direction of L^T, sqrt p, is of no effect.
-        return costates * jnp.exp(-jax.nn.log_softmax(outputs) / 2)
+        logs = jax.nn.log_softmax(outputs)
+        floored = jnp.maximum(logs, 1.7 * math.log(float(jnp.finfo(logs.dtype).tiny)))
+        missed = costates * (1 - jnp.exp((logs - floored) / 2))
+        remainder = missed - jnp.exp(logs) * jnp.sum(missed, axis=1, keepdims=True)
+        return costates * jnp.exp(-floored / 2), remainder
     return None

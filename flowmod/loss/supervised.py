@@ -5,12 +5,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._tree import dtype_of, is_float_array, is_traced
+from .._tree import dtype_of, floats, is_traced, require_arguments
 from .._typing import Args, Potential, State
 from ..module import AbstractModule, complete, require_module, template_of
+from ._samples import as_samples, cast_samples
 from .losses import AbstractLoss
 
 
@@ -50,12 +50,12 @@ class Supervised(eqx.Module):
         regularizer: Potential | None = None,
     ):
         require_module("module", module)
+        if not jax.tree.leaves(floats(module)):
+            raise ValueError("`module` must have parameters, float arrays, to train: it has none.")
         if not isinstance(loss, AbstractLoss):
-            raise ValueError(f"`loss` must be a loss such as `fm.MeanSquaredError()`, got {type(loss).__name__}.")
-        if regularizer is not None and not callable(regularizer):
-            raise ValueError(
-                f"`regularizer` must be a potential of (y, args) such as `fm.WeightDecay(1e-2)`, got {regularizer!r}."
-            )
+            raise ValueError(f"`loss` must be a loss such as `fm.MeanSquaredError()`, got {loss!r}: call the class.")
+        if regularizer is not None:
+            require_arguments("regularizer", regularizer, ("y", "args"))
         self.template = template_of(module)
         self.loss, self.regularizer = loss, regularizer
         if (inputs is None) != (targets is None):
@@ -80,8 +80,10 @@ class Supervised(eqx.Module):
 
     def penalty(self, params: State, args: Args = None) -> Float[Array, ""]:
         """The regularizer's part; zero without one."""
-        dtype = dtype_of(params)
-        return jnp.zeros((), dtype) if self.regularizer is None else self.regularizer(params, args).astype(dtype)
+        value = jnp.asarray(0.0 if self.regularizer is None else self.regularizer(params, args))
+        if value.shape != ():
+            raise ValueError(f"`regularizer` must return a scalar, got shape {value.shape}: sum or average over it.")
+        return value.astype(dtype_of(params))
 
     def batch(self, args: Args) -> tuple[Array, Array]:
         """Inputs and targets: the fixed ones, or those of `args`."""
@@ -101,38 +103,21 @@ class Supervised(eqx.Module):
         self.loss.check(outputs, targets)
 
 
-def as_samples(argument: str, samples: Any) -> Array:
-    """Samples as an array with one entry per sample on its first axis, finite where they are floats."""
-    try:
-        array = jnp.asarray(samples)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"`{argument}` must be an array, got {type(samples).__name__}.") from error
-    if array.ndim == 0 or array.shape[0] == 0:
-        raise ValueError(f"`{argument}` must have samples along its first axis, got shape {array.shape}.")
-    if is_float_array(array) and not is_traced(array):
-        finite = np.isfinite(np.asarray(array)).reshape(array.shape[0], -1).all(axis=1)
-        if not finite.all():
-            raise ValueError(
-                f"`{argument}` must be finite, but sample {np.argmin(finite)} is not ({np.sum(~finite)} in all): drop "
-                "or repair it."
-            )
-    return array
-
-
-def cast_samples(inputs: Array, module: PyTree) -> Array:
-    """Float samples in the precision of the parameters: a float32 network is not widened by float64 data."""
-    return inputs.astype(dtype_of(module)) if is_float_array(inputs) else inputs
-
-
 def batch_of(inputs: Array | None, targets: Array | None, args: Args) -> tuple[Array, Any]:
     """The fixed batch, or the one that `args` brings.
 
     Raises:
         ValueError: if there is neither.
     """
+    is_batch = isinstance(args, tuple | list) and len(args) == 2
     if inputs is not None:
+        if is_batch and all(hasattr(part, "ndim") and part.ndim > 0 for part in args):
+            raise ValueError(
+                "`args` is a batch, (inputs, targets), but the problem has data of its own: make it without data, "
+                "`fm.Supervised(module, loss)`, to have batches come through `args`."
+            )
         return inputs, targets
-    if not (isinstance(args, tuple | list) and len(args) == 2):
+    if not is_batch:
         raise ValueError(
             f"`args` must be (inputs, targets) where the problem has no data of its own, got {type(args).__name__}."
         )

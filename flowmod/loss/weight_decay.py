@@ -24,7 +24,8 @@ class WeightDecay(eqx.Module):
     rate: Float[Array, ""]
 
     def __init__(self, rate: float | Float[Array, ""]):
-        if not is_traced(rate) and not (jnp.ndim(rate) == 0 and not isinstance(rate, str) and 0 < rate < jnp.inf):
+        is_number = isinstance(rate, int | float) or (hasattr(rate, "dtype") and jnp.ndim(rate) == 0)
+        if not is_traced(rate) and not (is_number and not jnp.iscomplexobj(rate) and 0 < rate < jnp.inf):
             raise ValueError(f"`rate` must be a positive number, got {rate!r}: leave the weight decay out for none.")
         self.rate = jnp.asarray(rate, dtype=float)
 

@@ -30,7 +30,7 @@ def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts:
     shapes = blocks.split_leaves([leaf.shape for leaf in leaves])
     if _is_number(mass):
         parts = tuple(tuple(mass for _ in part) for part in shapes)
-    elif isinstance(mass, Sequence) and all(map(_is_number, mass)):
+    elif _is_sequence(mass) and all(map(_is_number, mass)):
         if len(mass) != len(blocks.names):
             raise ValueError(
                 f"`mass` must have a number for each of the {len(blocks.names)} layers with parameters "
@@ -41,8 +41,8 @@ def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts:
         tree = mass if jax.tree.structure(mass) == structure else floats(mass)
         if jax.tree.structure(tree) != structure:
             raise ValueError(
-                "`mass` must be a positive number, a sequence with one for each layer, or a tree of numbers or arrays "
-                f"like the module, {structure}, got {jax.tree.structure(mass)}."
+                "`mass` must be a positive number, a sequence with one for each layer "
+                f"({', '.join(blocks.names)}), or a tree of numbers or arrays like the module, got {mass!r:.60}."
             )
         parts = blocks.split_leaves(jax.tree.leaves(tree))
     return tuple(
@@ -52,9 +52,15 @@ def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.generic) or (
-        isinstance(value, jax.Array | np.ndarray) and value.ndim == 0
-    )
+    if isinstance(value, bool):
+        return False
+    is_scalar = isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0
+    return isinstance(value, int | float) or (is_scalar and not jnp.iscomplexobj(value))
+
+
+def _is_sequence(value: Any) -> bool:
+    by_number = isinstance(value, jax.Array | np.ndarray) and value.ndim == 1
+    return by_number or (isinstance(value, Sequence) and not isinstance(value, str))
 
 
 def _entry(name: str, value: Any, shape: tuple[int, ...]):

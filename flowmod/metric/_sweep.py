@@ -35,14 +35,17 @@ def layerwise_descent(
     penalty, penalty_slope = jax.value_and_grad(lambda leaves: problem.penalty(leaves, args))(floats(y))
     value = jnp.mean(losses) + penalty
 
-    factors, _ = pull(costates[:, None] / n)
-    ones = jnp.ones((n, 1), outputs.dtype)
-    slope = operator.blocks.join(tuple(factor.rmv(ones) for factor in factors), operator.like)
-    gradient = jax.tree.map(jnp.add, slope, penalty_slope)
+    def pulled(costates):
+        factors, _ = pull(costates[:, None] / n)
+        ones = jnp.ones((n, 1), outputs.dtype)
+        return operator.blocks.join(tuple(factor.rmv(ones) for factor in factors), operator.like)
 
-    residual = residual_coordinates(metric.output, problem.loss, outputs, costates)
-    if residual is None or metric.iterates(operator):
+    gradient = jax.tree.map(jnp.add, pulled(costates), penalty_slope)
+    coordinates = residual_coordinates(metric.output, problem.loss, outputs, costates)
+    if coordinates is None or metric.iterates(operator):
         solution = metric.solve(operator, gradient)
     else:
-        solution = metric.solve(operator, penalty_slope, residual * n**-0.5)
+        residual, remainder = coordinates
+        others = jax.tree.map(jnp.add, pulled(remainder), penalty_slope)
+        solution = metric.solve(operator, others, residual * n**-0.5)
     return value, where_finite(value, gradient), solution

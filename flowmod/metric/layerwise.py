@@ -15,6 +15,7 @@ from .._typing import Args, Covector, State, Vector
 from ..linalg import AbstractRows, Blocks, InnerTolerance, LayeredOperator, Parts, Solution, blocks_of
 from ..loss import (
     AbstractOutputMetric,
+    OutputHessian,
     OutputIdentity,
     Supervised,
     as_samples,
@@ -80,13 +81,16 @@ class LayerwiseMetric(AbstractMetric):
         solver: str = "auto",
         tolerance: float | None = None,
     ):
+        if isinstance(module, Supervised):
+            raise ValueError("`module` must be a module, got a problem: use `fm.LayerwiseMetric.of(problem)`.")
         require_module("module", module)
         output = OutputIdentity() if output is None else output
         if not isinstance(output, AbstractOutputMetric):
             raise ValueError(f"`output` must be a metric of outputs, as `fm.OutputIdentity()`, got {output!r}.")
         if solver not in SOLVERS:
             raise ValueError(f"`solver` must be one of {', '.join(SOLVERS)}, got {solver!r}.")
-        if tolerance is not None and not is_traced(tolerance) and not 0 < float(tolerance) < 1:
+        is_text = isinstance(tolerance, str)
+        if is_text or (tolerance is not None and not is_traced(tolerance) and not 0 < float(tolerance) < 1):
             raise ValueError(f"`tolerance` must be a relative residual between 0 and 1, got {tolerance}.")
         self.template = template_of(module)
         self.inputs = None if inputs is None else as_samples("inputs", inputs)
@@ -111,6 +115,8 @@ class LayerwiseMetric(AbstractMetric):
         if not isinstance(problem, Supervised):
             raise ValueError(f"`problem` must be a `fm.Supervised`, got {type(problem).__name__}.")
         output = output_metric_of(problem.loss) if output is None else output
+        if isinstance(output, OutputHessian) and output.targets is None and problem.targets is not None:
+            output = OutputHessian(output.loss, problem.targets)
         return cls(problem.template, problem.inputs, output, mass, solver, tolerance)
 
     @property
@@ -140,10 +146,10 @@ class LayerwiseMetric(AbstractMetric):
         return LayeredOperator(factors, mass, self.blocks, floats(y))
 
     def flat(self, y: State, vector: Vector, args: Args = None) -> Covector:
-        return self(y, args).mv(cast_like(floats(vector), floats(y)))
+        return self(y, args).mv(_like("vector", vector, y))
 
     def sharp(self, y: State, covector: Covector, args: Args = None) -> Vector:
-        return usable(self.solve(self(y, args), cast_like(floats(covector), floats(y))))
+        return usable(self.solve(self(y, args), _like("covector", covector, y)))
 
     def solve(
         self, operator: LayeredOperator, covector: Covector, residual: Float[Array, "N C"] | None = None
@@ -166,3 +172,11 @@ def usable(solution: Solution) -> Vector:
     """The value of a solve that converged; NaN for one that did not, so that no run goes on with it."""
     fault = jnp.where(solution.converged, 1, jnp.nan)
     return jax.tree.map(lambda leaf: leaf * fault.astype(leaf.dtype), solution.value)
+
+
+def _like(argument: str, tree: Vector, y: State) -> Vector:
+    given, wanted = floats(tree), floats(y)
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(part)] for part in (given, wanted)]
+    if jax.tree.structure(given) != jax.tree.structure(wanted) or shapes[0] != shapes[1]:
+        raise ValueError(f"`{argument}` must be a tree like the state's float leaves, {shapes[1]}, got {shapes[0]}.")
+    return cast_like(given, wanted)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..linalg import KhatriRaoRows
@@ -30,7 +31,7 @@ class Linear(AbstractModule):
 
     def __init__(self, n_in: int, n_out: int, use_bias: bool = True, *, key: Key[Array, ""]):
         for name, size in (("n_in", n_in), ("n_out", n_out)):
-            if not (isinstance(size, int) and not isinstance(size, bool) and size > 0):
+            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size <= 0:
                 raise ValueError(f"`{name}` must be a positive integer, got {size!r}.")
         weight_key, bias_key = jax.random.split(key)
         bound = n_in**-0.5
@@ -47,6 +48,7 @@ class Linear(AbstractModule):
                 f"`Linear({n_in}, {n_out})` needs samples of shape ({n_in},), got {inputs.shape[1:]}: flatten them, or "
                 "make the layer for their size."
             )
+        inputs = inputs.astype(jnp.result_type(self.weight))  # whole numbers, as of images, would wrap in products
         outputs = inputs @ self.weight.T
         if self.bias is not None:
             outputs = outputs + jnp.broadcast_to(self.bias, outputs.shape)

@@ -42,7 +42,7 @@ class Pointwise(AbstractModule):
 
         def pull(costates):
             # All rows of one kind at once: what the derivative needs of the inputs is computed once.
-            (back,) = jax.vmap(pull_one, in_axes=1, out_axes=1)(costates)
+            (back,) = jax.vmap(pull_one, in_axes=1, out_axes=1)(costates.astype(outputs.dtype))
             return (), back
 
         return outputs, pull

@@ -21,6 +21,11 @@ class Wrapped(AbstractModule):
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         try:
             return self.module(z)  # pyright: ignore[reportCallIssue]
+        except jax.errors.TracerArrayConversionError as error:
+            raise ValueError(
+                f"`module` {type(self.module).__name__} hands an array to NumPy, which can't be traced: write `jnp.` "
+                "for `np.` in its `__call__`."
+            ) from error
         except jax.errors.ConcretizationTypeError as error:
             raise ValueError(
                 f"`module` {type(self.module).__name__} branches in Python on the value of an array, which is not "
@@ -40,6 +45,7 @@ class Wrapped(AbstractModule):
             return apply
 
         def pull(costates):
+            costates = costates.astype(outputs.dtype)
             factors = (AutodiffRows(with_block(i), part, inputs, costates) for i, part in enumerate(parts))
             (back,) = jax.vmap(pull_inputs, in_axes=1, out_axes=1)(costates)
             return tuple(factors), back

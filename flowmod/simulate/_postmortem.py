@@ -95,7 +95,7 @@ def _fault_at(flow: AbstractFlow, t, y, args) -> tuple[RESULTS, str] | None:
         if not bool(solution.converged) and np.isfinite(solution.residual).all():
             worst = int(np.argmax(solution.residual))
             return RESULTS.inner_solve_failed, (
-                f"solve of the metric by conjugate gradients ended with a relative residual of "
+                "inner solve of the metric ended with a relative residual of "
                 f"{float(solution.residual[worst]):.2g} in layer '{flow.metric.layers[worst]}'"
             )
     elif flow.metric is not None and size(place) <= _LARGEST_DENSE:

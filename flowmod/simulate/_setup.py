@@ -99,7 +99,7 @@ def prepare(
         dense=False,
         capacity=method.max_steps,
     )
-    flow = follow(flow, rtol)
+    flow = follow(flow, getattr(method.controller, "rtol", rtol))
     rest = tuple(leaf if kind is None else None for leaf, kind in zip(leaves, layout.dtypes, strict=True))
     return Setup(flow, packing, leaves, rest, t0, t1, ts, traced_numbers(args), options)
 

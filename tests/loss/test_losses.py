@@ -69,7 +69,7 @@ BAD = {
     "samples of another size": (lambda x, y: (x[:, :4], y), r"needs samples of shape \(5,\), got \(4,\)"),
     "no samples": (lambda x, y: (x[:0], y[:0]), "`inputs` must have samples along its first axis"),
     "a number": (lambda x, y: (1.0, y), "`inputs` must have samples along its first axis"),
-    "text": (lambda x, y: ("images", y), "`inputs` must be an array, got str"),
+    "text": (lambda x, y: ("images", y), "`inputs` must be an array of numbers.*got str"),
     "inputs alone": (lambda x, y: (x, None), "`inputs` and `targets` must be given together"),
 }
 
@@ -110,7 +110,7 @@ def test_other_wrong_arguments(key):
         fm.Supervised(eqx.nn.MLP(5, 3, 4, 1, key=key), fm.SoftmaxCrossEntropy())
     with pytest.raises(ValueError, match="`loss` must be a loss"):
         fm.Supervised(net, jnp.sum)
-    with pytest.raises(ValueError, match="`regularizer` must be a potential"):
+    with pytest.raises(ValueError, match="`regularizer` must be a function of"):
         fm.Supervised(net, fm.MeanSquaredError(), regularizer=0.1)
     with pytest.raises(ValueError, match=r"`args` must be \(inputs, targets\)"):
         fm.Supervised(net, fm.SoftmaxCrossEntropy())(net)

@@ -127,7 +127,7 @@ def test_a_solve_that_does_not_converge_ends_the_run_with_its_place(monkeypatch)
     monkeypatch.setattr(sys.modules["flowmod.linalg.conjugate_gradients"], "MOST_STEPS", 2)
     net, problem = classification(count=21, sizes=SIZES)  # a size of its own: no compiled program to find
     metric = fm.LayerwiseMetric.of(problem, mass=1e-4, solver="conjugate_gradients", tolerance=1e-9)
-    with pytest.raises(ValueError, match=r"gradients ended with a relative residual of .* in layer 'l"):
+    with pytest.raises(ValueError, match=r"inner solve of the metric ended with a relative residual of .* in layer 'l"):
         run(fm.GradientFlow(problem, metric), net)
     ended = run(fm.GradientFlow(problem, metric), net, throw=False)
     assert ended.outcome is fm.RESULTS.inner_solve_failed
