@@ -7,6 +7,9 @@ import hypothesis
 import jax
 import matplotlib
 import pytest
+from click.testing import CliRunner
+
+from flowmod.cli import main
 
 matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)
@@ -40,3 +43,21 @@ def oracle():
 @pytest.fixture
 def key():
     return jax.random.key(20260304)
+
+
+@pytest.fixture
+def flowmod(request, tmp_path, monkeypatch):
+    """The command in an empty folder with the test file's `SOURCE` as model.py; its answer, checked for its code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "model.py").write_text(request.module.SOURCE)
+
+    def run(*words, code=0):
+        answer = CliRunner().invoke(main, words, catch_exceptions=False)
+        assert answer.exit_code == code, answer.output
+        if code:
+            [line] = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
+            return line.removeprefix("Error: ")
+        return answer.stdout
+
+    return run

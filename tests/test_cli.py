@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from click.testing import CliRunner
 
 import flowmod as fm
-from flowmod.cli import main
 from flowmod.study import extras
 
 SOURCE = """
@@ -23,23 +21,6 @@ escape = fm.VectorField(lambda t, y, args: {"x": y["x"] ** 2})
 shapes = fm.GradientFlow(lambda y, args: jnp.sum(y @ jnp.ones((3, 3))))
 many = fm.VectorField(lambda t, y, args: -y)
 """
-
-
-@pytest.fixture
-def flowmod(tmp_path, monkeypatch):
-    """The command in an empty folder with a file of models; its answer, checked for its exit code."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.py").write_text(SOURCE)
-
-    def run(*words, code=0):
-        answer = CliRunner().invoke(main, words, catch_exceptions=False)
-        assert answer.exit_code == code, answer.output
-        if code:
-            [line] = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
-            return line.removeprefix("Error: ")
-        return answer.stdout
-
-    return run
 
 
 def files():

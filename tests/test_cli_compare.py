@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from click.testing import CliRunner
 
-from flowmod.cli import main
 from flowmod.study import literals
 from flowmod.study.optimizers import OPTIMIZERS
 
@@ -20,24 +18,6 @@ bowl = fm.GradientFlow(lambda y, args: jnp.sum(jnp.array([1.0, 4.0]) * y**2) / 2
 field = fm.VectorField(lambda t, y, args: -y)
 """
 BOWL = ("compare", "model.py:bowl", "--y0", "[1, 2]", "--t1", "1")
-
-
-@pytest.fixture
-def flowmod(tmp_path, monkeypatch):
-    """The command in an empty folder with a file of models; its answer, checked for its exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    (tmp_path / "model.py").write_text(SOURCE)
-
-    def run(*words, code=0):
-        answer = CliRunner().invoke(main, words, catch_exceptions=False)
-        assert answer.exit_code == code, answer.output
-        if code:
-            [line] = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
-            return line.removeprefix("Error: ")
-        return answer.stdout
-
-    return run
 
 
 def files():
