@@ -87,6 +87,11 @@ class Supervised(eqx.Module):
 
     def batch(self, args: Args) -> tuple[Array, Array]:
         """Inputs and targets: the fixed ones, or those of `args`."""
+        if self.inputs is not None and _is_pair(args) and all(getattr(part, "ndim", 0) > 0 for part in args):
+            raise ValueError(
+                "`args` is a batch, (inputs, targets), but the problem has data of its own: make it without data, "
+                "`fm.Supervised(module, loss)`, to have batches come through `args`."
+            )
         return batch_of(self.inputs, self.targets, args)
 
     def _check(self, module: AbstractModule, inputs: Any, targets: Any) -> None:
@@ -109,16 +114,14 @@ def batch_of(inputs: Array | None, targets: Array | None, args: Args) -> tuple[A
     Raises:
         ValueError: if there is neither.
     """
-    is_batch = isinstance(args, tuple | list) and len(args) == 2
     if inputs is not None:
-        if is_batch and all(hasattr(part, "ndim") and part.ndim > 0 for part in args):
-            raise ValueError(
-                "`args` is a batch, (inputs, targets), but the problem has data of its own: make it without data, "
-                "`fm.Supervised(module, loss)`, to have batches come through `args`."
-            )
         return inputs, targets
-    if not is_batch:
+    if not _is_pair(args):
         raise ValueError(
             f"`args` must be (inputs, targets) where the problem has no data of its own, got {type(args).__name__}."
         )
     return as_samples("inputs", args[0]), as_samples("targets", args[1])
+
+
+def _is_pair(args: Args) -> bool:
+    return isinstance(args, tuple | list) and len(args) == 2

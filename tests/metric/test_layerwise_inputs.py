@@ -145,6 +145,16 @@ def test_a_mistake_has_one_sentence(call, sentence):
     assert "\n" not in str(caught.value)
 
 
+def test_a_metric_of_its_own_samples_beside_batches_of_the_potential():
+    net, problem = classification()
+    batch = (problem.inputs, problem.targets)
+    loose = fm.Supervised(net, fm.SoftmaxCrossEntropy())
+    metric = fm.LayerwiseMetric(net, problem.inputs[:4], fm.OutputFisher(), 0.1)
+    ours = descent(loose, metric, net, batch)[2]
+    gradient = flat(jax.grad(loose)(net, batch))
+    np.testing.assert_allclose(flat(ours), -np.linalg.solve(dense(metric, net), gradient), atol=1e-10)
+
+
 def test_an_array_of_masses_is_one_by_layer():
     net, problem = classification()
     by_array = fm.LayerwiseMetric.of(problem, mass=np.array([0.1, 0.2]))
