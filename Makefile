@@ -23,8 +23,9 @@ help: ## list these commands
 demo: $(VENV)/.installed-examples ## install what the demo needs and run it
 	$(BIN)/flowmod demo $(ARGS)
 
+# Two processes, each with whole files: most of the time is tracing, which takes one core of a process.
 test: $(VENV)/.installed-test ## run the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: lint-check lint-format lint-types ## check style, format and types
 

@@ -54,13 +54,13 @@ def _training() -> list[Row]:
     flows = {"Euclidean": fm.GradientFlow(problem)}
     flows["layerwise"] = fm.GradientFlow(problem, fm.LayerwiseMetric.of(problem, mass=0.1))
     for name, flow in flows.items():
-        run = fm.simulate(flow, net, 2.0, rtol=1e-9, atol=1e-12)
+        run = fm.simulate(flow, net, 5.0, rtol=1e-9, atol=1e-12)
         what = f"64-32-10 on 1,437 digits, {name}"
         rows.append(_row(f"{what}: ledger at rtol 1e-9", np.abs(run.ledger).max(), 1e-7))
         rows.append(_row(f"{what}: largest inner residual", float(run.inner_residual.max()), 1e-10))
         single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), net)
-        short = fm.simulate(flow, single, ts=np.linspace(0, 2, 5), rtol=2e-6, atol=1e-7)
-        exact = fm.simulate(flow, net, ts=np.linspace(0, 2, 5), rtol=1e-9)
+        short = fm.simulate(flow, single, ts=np.linspace(0, 5, 5), rtol=2e-6, atol=1e-7)
+        exact = fm.simulate(flow, net, ts=np.linspace(0, 5, 5), rtol=1e-9)
         rows.append(
             _row(f"{what}: losses in float32, relative", np.abs(short.potential / exact.potential - 1).max(), 1e-4)
         )
