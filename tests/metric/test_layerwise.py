@@ -182,7 +182,8 @@ def test_coordinates_of_the_costate_in_the_rows_of_the_factor():
     z = jnp.asarray([[0.3, -2.0, 1.0], [30.0, -30.0, 0.0]])
     loss, labels = fm.SoftmaxCrossEntropy(), jnp.asarray([1, 2])
     costates = jax.vmap(jax.grad(loss))(z, labels)
-    e = residual_coordinates(fm.OutputFisher(), loss, z, costates)
+    e, remainder = residual_coordinates(fm.OutputFisher(), loss, z, costates)
+    np.testing.assert_array_equal(remainder, 0)
     rows = fm.OutputFisher().rows(z, None)
     np.testing.assert_allclose(jnp.einsum("nco,nc->no", rows, e), costates, atol=1e-12)
     assert residual_coordinates(fm.OutputFisher(), fm.MeanSquaredError(), z, costates) is None
@@ -199,7 +200,7 @@ def test_a_small_mass_costs_no_accuracy_on_the_fused_path():
         return np.linalg.norm(flat(descent(potential, metric, single)[2]) - exact) / np.linalg.norm(exact)
 
     assert error(problem) < 1e-5
-    assert error(lambda y, args: problem(y, args)) > 0.05
+    assert np.isnan(error(lambda y, args: problem(y, args)))  # refused: its residual is no rounding any more
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -354,6 +355,6 @@ def test_errors_of_output_metrics():
     with pytest.raises(ValueError, match="`loss` must be a loss"):
         fm.OutputHessian(jnp.tanh)
     with pytest.raises(ValueError, match="`OutputHessian` needs `targets`"):
-        fm.LayerwiseMetric.of(problem, output=fm.OutputHessian(problem.loss))(net)
+        fm.LayerwiseMetric(net, problem.inputs, fm.OutputHessian(problem.loss))(net)
     with pytest.raises(ValueError, match=r"`problem` must be a `fm.Supervised`"):
         fm.LayerwiseMetric.of(lambda y, args: 0.0)
