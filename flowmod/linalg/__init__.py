@@ -4,10 +4,8 @@ from .blocks import Blocks as Blocks
 from .blocks import Part as Part
 from .blocks import Parts as Parts
 from .blocks import blocks_of as blocks_of
-from .conjugate_gradients import MOST_STEPS as MOST_STEPS
 from .conjugate_gradients import Solution as Solution
 from .conjugate_gradients import conjugate_gradients as conjugate_gradients
-from .conjugate_gradients import relative_residual as relative_residual
 from .lanczos import LeadingEigenpair as LeadingEigenpair
 from .lanczos import Product as Product
 from .lanczos import leading_eigenpair as leading_eigenpair

@@ -12,9 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from ._palette import LINES, line_colour
+from ._palette import DASHES, LINES, MOST_LINES, line_colour
 
-_DASHES = ("-", "--", ":")
 _FEW = 20
 """Up to so many points each has a mark: between them nothing is known."""
 
@@ -74,10 +73,9 @@ def on_log_axis(argument: str, values: np.ndarray) -> np.ndarray:
 
 
 def require_lines(argument: str, entries: Mapping[str, Any]) -> None:
-    most = len(LINES) * len(_DASHES)
-    if not 0 < len(entries) <= most:
+    if not 0 < len(entries) <= MOST_LINES:
         raise ValueError(
-            f"`{argument}` must have from 1 to {most} entries, the most lines that can be told apart, got "
+            f"`{argument}` must have from 1 to {MOST_LINES} entries, the most lines that can be told apart, got "
             f"{len(entries)}: draw some of them."
         )
 
@@ -85,7 +83,7 @@ def require_lines(argument: str, entries: Mapping[str, Any]) -> None:
 def draw_lines(ax: Axes, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """One line for each name, of its times and its values, and a legend if there are two."""
     for index, (name, (times, values)) in enumerate(lines.items()):
-        dashes = _DASHES[index // len(LINES)]
+        dashes = DASHES[index // len(LINES)]
         ax.plot(times, values, color=line_colour(index), linestyle=dashes, linewidth=1.4, label=name, **marks(times))
     if len(lines) > _INSIDE:
         beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.0}

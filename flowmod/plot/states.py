@@ -9,9 +9,7 @@ from ..simulate import Trajectory
 from ._axes import axes_or_new, time_label, with_unit
 from ._input import require_trajectory
 from ._labels import number_labels
-from ._palette import LINES, line_colour
-
-_DASHES = ("-", "--", ":")
+from ._palette import DASHES, LINES, MOST_LINES, line_colour
 
 
 def states(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
@@ -29,11 +27,11 @@ def states(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
     """
     require_trajectory(trajectory)
     labels = [with_unit(*label) for label in number_labels(trajectory.ys, trajectory.units, lead=1)]
-    most = len(LINES) * len(_DASHES)
-    if len(labels) > most:
+    if len(labels) > MOST_LINES:
         raise ValueError(
-            f"`trajectory` has {len(labels)} numbers in its state, and {most} lines are the most that can be told "
-            "apart: draw some of `trajectory.ys` yourself, or record a few measures with `simulate(..., observe=fn)`."
+            f"`trajectory` has {len(labels)} numbers in its state, and {MOST_LINES} lines are the most that can be "
+            "told apart: draw some of `trajectory.ys` yourself, or record a few measures with "
+            "`simulate(..., observe=fn)`."
         )
     leaves = [np.asarray(leaf).reshape(len(trajectory), -1) for leaf in jax.tree.leaves(floats(trajectory.ys))]
     ax = axes_or_new(ax)
@@ -42,7 +40,7 @@ def states(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
             trajectory.ts,
             column,
             color=line_colour(index),
-            linestyle=_DASHES[index // len(LINES)],
+            linestyle=DASHES[index // len(LINES)],
             linewidth=1.4,
             label=label,
         )
