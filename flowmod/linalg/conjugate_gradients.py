@@ -10,11 +10,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
 
 from .blocks import Parts
 
 MOST_STEPS = 2000
+"""Of a block, over all rounds."""
+
+PATIENCE = 200
+"""How many steps a block may take to halve its residual: at a slower pace it would not be done in `MOST_STEPS`."""
+
+Product = Callable[[Parts], Parts]
 
 
 class Solution(NamedTuple):
@@ -24,31 +31,54 @@ class Solution(NamedTuple):
         value: the solution, a vector by block and leaf, or a tree like the state.
         residual: `|A x - b| / |b|` of each block, worked out from the solution, (B,).
         converged: whether the residual of every block is what was asked for.
+        iterations: how many steps each block took, (B,); zero for a factorisation.
     """
 
     value: Any
     residual: Float[Array, " B"]
     converged: Bool[Array, ""]
+    iterations: Int[Array, " B"]
 
 
-def conjugate_gradients(operator: Callable[[Parts], Parts], b: Parts, tolerance: Any) -> Solution:
+def conjugate_gradients(operator: Product, b: Parts, tolerance: Any, preconditioner: Product | None = None) -> Solution:
     """Solve `A x = b` for a symmetric positive definite, block-diagonal `A`.
 
-    Differentiable to any order, by the implicit function theorem: a derivative costs one more solve.
+    The residual that the iteration carries drifts from the true one. When it is small enough the true one is worked
+    out, and the iteration starts again from it until it is as small as asked, or no longer halves: a tolerance below
+    what rounding allows ends there.
+
+    Differentiable to any order, by the implicit function theorem: a derivative costs one more solve. Only the value
+    has a derivative.
 
     Args:
         operator: `x -> A x` on vectors by block and leaf.
         b: the right-hand side.
         tolerance: the relative residual at which a block is done.
+        preconditioner: `r -> P r`, block-diagonal as well, with `P` symmetric positive definite and near `A^-1`. With
+            another `P` the iteration may not converge, and says so.
 
     Returns:
-        A `Solution`; its value is what the last step gave, converged or not. It counts as converged if the true
-        residual is at most ten times the tolerance, or rounding: the one that the iteration carries drifts from it.
+        A `Solution`; its value is the best one that was found, converged or not. It counts as converged if the true
+        residual is at most ten times the tolerance, or rounding.
     """
-    value = jax.lax.custom_linear_solve(operator, b, lambda A, b: _iterate(A, b, tolerance), symmetric=True)
-    residual = relative_residual(operator(value), b)
-    rounding = 100 * float(jnp.finfo(residual.dtype).eps)
-    return Solution(value, residual, jnp.all(residual <= jnp.maximum(10 * tolerance, rounding)))
+    precondition = preconditioner or (lambda r: r)
+
+    # What is told of the solve rides along as further unknowns: `has_aux` of `custom_linear_solve` has no `vmap`. All
+    # are one vector: JAX can't transpose a solve of which only a part has a derivative.
+    right, unravel = ravel_pytree((b, jnp.zeros((2, len(b)), b[0][0].dtype)))
+
+    def system(unknown):
+        parts, report = unravel(unknown)
+        return ravel_pytree((operator(parts), report))[0]
+
+    def solve(_, right):
+        value, residual, steps = _solve(operator, unravel(right)[0], tolerance, precondition)
+        return ravel_pytree((value, jnp.stack([residual, steps.astype(residual.dtype)])))[0]
+
+    value, report = unravel(jax.lax.custom_linear_solve(system, right, solve, symmetric=True))
+    residual, steps = jax.lax.stop_gradient(report)
+    accepted = jnp.maximum(10 * tolerance, 100 * float(jnp.finfo(residual.dtype).eps))
+    return Solution(value, residual, jnp.all(residual <= accepted), steps.astype(int))
 
 
 def relative_residual(ax: Parts, b: Parts) -> Float[Array, " B"]:
@@ -58,27 +88,59 @@ def relative_residual(ax: Parts, b: Parts) -> Float[Array, " B"]:
     return jnp.sqrt(_dots(missing, missing) / jnp.where(squared > 0, squared, 1))
 
 
-def _iterate(operator, b, tolerance):
-    goal = _dots(b, b) * jnp.asarray(tolerance, _dots(b, b).dtype) ** 2
+def _solve(operator: Product, b: Parts, tolerance: Any, precondition: Product):
+    """The solution, its relative residual and the number of steps, by block."""
+    # Of length one, or the square of its length might be no number of this precision.
+    largest = jnp.stack([jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in part])) for part in b])
+    largest = jnp.where(largest > 0, largest, 1)
+    b = _scaled(1 / largest, b)
+    length = jnp.sqrt(_dots(b, b))
+    length = jnp.where(length > 0, length, 1)
+    b = _scaled(1 / length, b)
+    goal = jnp.maximum(jnp.asarray(tolerance, length.dtype), jnp.finfo(length.dtype).eps)
 
-    def going(carry):
-        _, _, _, squared, steps = carry
-        # A residual that is not finite compares as false, and ends the loop.
-        return jnp.any(squared > goal) & jnp.all(jnp.isfinite(squared)) & (steps < MOST_STEPS)
+    def again(carry):
+        x, r, residual, steps, going = carry
+        change, steps = _iterate(operator, r, goal, precondition, going, steps)
+        tried = jax.tree.map(jnp.add, x, change)
+        missing = jax.tree.map(jnp.subtract, b, operator(tried))
+        reached = jnp.sqrt(_dots(missing, missing))
+        # Not a number is not better.
+        better = going & (reached < residual)
+        going = going & (reached > goal) & (reached < residual / 2) & (steps < MOST_STEPS)
+        return _where(better, tried, x), _where(better, missing, r), jnp.where(better, reached, residual), steps, going
+
+    residual = jnp.sqrt(_dots(b, b))
+    start = (jax.tree.map(jnp.zeros_like, b), b, residual, jnp.zeros(len(b), int), residual > goal)
+    x, _, residual, steps, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[-1]), again, start)
+    return _scaled(largest * length, x), residual, steps
+
+
+def _iterate(operator: Product, b: Parts, goal, precondition: Product, going, steps):
+    """One round: a solution of `A x = b` whose carried residual is below the goal, and the number of steps by then."""
+    # A little below, so that the true residual is as a rule below it too.
+    enough = (0.8 * goal) ** 2
 
     def step(carry):
-        x, r, p, squared, steps = carry
-        active = squared > goal
+        x, r, p, slope, least, idle, steps, active = carry
         ap = operator(p)
         curvature = _dots(p, ap)
-        alpha = jnp.where(active, squared / jnp.where(active, curvature, 1), 0)
+        # Neither is positive where the operator or the preconditioner is not.
+        active = active & (curvature > 0) & (slope > 0)
+        alpha = jnp.where(active, slope / jnp.where(active, curvature, 1), 0)
         x, r = _axpy(alpha, p, x), _axpy(-alpha, ap, r)
-        after = jnp.where(active, _dots(r, r), squared)
-        beta = jnp.where(active, after / jnp.where(active, squared, 1), 0)
-        return x, r, _axpy(beta, p, r), after, steps + 1
+        z = precondition(r)
+        after, squared = _dots(r, z), _dots(r, r)
+        beta = jnp.where(active, after / jnp.where(active, slope, 1), 0)
+        steps, idle = steps + active.astype(steps.dtype), jnp.where(squared < least / 4, 0, idle + 1)
+        active = active & (squared > enough) & (idle < PATIENCE) & (steps < MOST_STEPS)
+        return x, r, _axpy(beta, p, z), after, jnp.where(squared < least / 4, squared, least), idle, steps, active
 
-    start = (jax.tree.map(jnp.zeros_like, b), b, b, _dots(b, b), jnp.asarray(0))
-    return jax.lax.while_loop(going, step, start)[0]
+    z = precondition(b)
+    zero = jax.tree.map(jnp.zeros_like, b)
+    start = (zero, b, z, _dots(b, z), _dots(b, b), jnp.zeros_like(steps), steps, going)
+    x, *_, steps, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[-1]), step, start)
+    return x, steps
 
 
 def _dots(a: Parts, b: Parts) -> Float[Array, " B"]:
@@ -86,7 +148,15 @@ def _dots(a: Parts, b: Parts) -> Float[Array, " B"]:
 
 
 def _axpy(scale: Float[Array, " B"], x: Parts, y: Parts) -> Parts:
+    return jax.tree.map(jnp.add, _scaled(scale, x), y)
+
+
+def _scaled(scale: Float[Array, " B"], x: Parts) -> Parts:
+    return tuple(tuple(scale[index] * leaf for leaf in part) for index, part in enumerate(x))
+
+
+def _where(condition: Bool[Array, " B"], x: Parts, y: Parts) -> Parts:
     return tuple(
-        tuple(scale[index] * u + v for u, v in zip(parts, others, strict=True))
-        for index, (parts, others) in enumerate(zip(x, y, strict=True))
+        tuple(jnp.where(condition[index], u, v) for u, v in zip(part, other, strict=True))
+        for index, (part, other) in enumerate(zip(x, y, strict=True))
     )

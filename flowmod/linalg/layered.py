@@ -1,20 +1,44 @@
 """The operator `D + K^T K`, block by block, on the tree of a state."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jax.scipy.linalg import cho_solve
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._tree import floats, ravel, unraveler
+from .._tree import floats
 from .blocks import Blocks, Parts
 from .conjugate_gradients import Solution, conjugate_gradients, relative_residual
+from .diagonal_plus_gram import DiagonalPlusGram
+from .in_turn import token
+from .lineax_rules import symmetric_positive
+from .preconditioner import preconditioner
+from .riccati import RiccatiSide
 from .rows import AbstractRows
-from .woodbury import cholesky_in_turn, inner_factors, woodbury
+from .sides import AbstractSide, ParameterSide, Residual, RowSide, product, solve_in_turn
+
+
+class Covector(NamedTuple):
+    """A covector of which a part is known to lie in the range of `K^T`, as the gradient of a loss is.
+
+    On the side of the rows that part is solved without cancellation, for a small mass too.
+
+    Attributes:
+        whole: `g + K^T e`, a tree like the state's float leaves.
+        rest: `g`, the same tree if nothing is known.
+        residual: `e`, (N, C), or `None` for zero.
+    """
+
+    whole: PyTree
+    rest: PyTree
+    residual: Residual = None
+
+
+SIDES = {"rows": RowSide, "parameters": ParameterSide, "riccati": RiccatiSide}
 
 _USELESS = 0.1
 """A relative residual of a factorisation beyond which its solution is none: in single precision a small mass, or a
@@ -27,92 +51,93 @@ class LayeredOperator(lx.AbstractLinearOperator):
     It is never formed, unless it is asked `as_matrix`. Use it in the trace in which it was made.
 
     Attributes:
-        factors: `K_a` of each block.
-        mass: the diagonal of `D_a` by block and leaf, scalars or arrays like the leaves.
+        operators: `D_a + K_a^T K_a` of each block.
         blocks: which leaves form a block.
         like: the float leaves of a state, or their shapes.
     """
 
-    factors: tuple[AbstractRows, ...]
-    mass: Parts
+    operators: tuple[DiagonalPlusGram, ...]
     blocks: Blocks = eqx.field(static=True)
     like: PyTree
 
     @property
-    def rows(self) -> int:
-        """`R`, how many rows each factor has."""
-        return self.factors[0].count
+    def factors(self) -> tuple[AbstractRows, ...]:
+        """`K_a` of each block."""
+        return tuple(operator.rows for operator in self.operators)
+
+    @property
+    def mass(self) -> Parts:
+        """The diagonal of `D_a` by block and leaf, scalars or arrays like the leaves."""
+        return tuple(operator.diagonal for operator in self.operators)
 
     def mv(self, vector: PyTree) -> PyTree:
         return self.blocks.join(self.apply(self.blocks.split(vector)), self.like)
 
     def apply(self, parts: Parts) -> Parts:
         """The product by block and leaf."""
+        return tuple(product(f, m, part) for f, m, part in zip(self.factors, self.mass, parts, strict=True))
 
-        def block(factor, mass, part):
-            back = factor.rmv(factor.mv(part))
-            return tuple(b + m * v for b, m, v in zip(back, mass, part, strict=True))
+    def solve(self, covector: Covector, solvers: Sequence[str], tolerance: Any) -> Solution:
+        """`M^-1 covector`, by block.
 
-        return tuple(map(block, self.factors, self.mass, parts))
-
-    def direct(self, covector: PyTree, residual: Float[Array, "N C"] | None = None) -> Solution:
-        """`M^-1 (covector + K^T residual)` by a Cholesky factorisation on the side of the rows.
-
-        Where a covector is known to lie in the range of `K^T`, as the gradient of a loss does, `residual` gives its
-        coordinates: that part is exact for a small mass too.
+        Args:
+            covector: what is solved for.
+            solvers: for each block `"rows"` or `"parameters"`, the side of a Cholesky factorisation, or
+                `"conjugate_gradients"`.
+            tolerance: the relative residual at which conjugate gradients end.
         """
-        parts = self.blocks.split(covector)
-        value = self._by_rows(inner_factors(self.factors, self.mass), residual, parts)
-        wanted = parts if residual is None else self.blocks.split(self.add_rows(covector, residual))
-        missing = relative_residual(self.apply(value), wanted)
-        return Solution(self.blocks.join(value, self.like), missing, jnp.all(missing <= _USELESS))
-
-    def add_rows(self, covector: PyTree, rows: Float[Array, "N C"]) -> PyTree:
-        """`covector + K^T rows`."""
-        back = self.blocks.join(tuple(factor.rmv(rows) for factor in self.factors), self.like)
-        return jax.tree.map(jnp.add, covector, back)
-
-    def conjugate_gradients(self, covector: PyTree, tolerance: Any) -> Solution:
-        """`M^-1 covector` by conjugate gradients on the side of the parameters."""
-        solution = conjugate_gradients(self.apply, self.blocks.split(covector), tolerance)
-        return solution._replace(value=self.blocks.join(solution.value, self.like))
+        wanted, parts = self.blocks.split(covector.whole), self.blocks.split(covector.rest)
+        iterated = [i for i, solver in enumerate(solvers) if solver not in SIDES]
+        factored = [i for i, solver in enumerate(solvers) if solver in SIDES]
+        solutions = []
+        if factored:
+            solutions.append(self._factorised(factored, solvers, covector.residual, parts, wanted))
+        if iterated:
+            solutions.append(self._iterated(iterated, wanted, tolerance))
+        order = np.argsort([*factored, *iterated])
+        value = [part for solution in solutions for part in solution.value]
+        return Solution(
+            self.blocks.join(tuple(value[i] for i in order), self.like),
+            jnp.concatenate([solution.residual for solution in solutions])[order],
+            jnp.all(jnp.stack([solution.converged for solution in solutions])),
+            jnp.concatenate([solution.iterations for solution in solutions])[order],
+        )
 
     def factorise(self) -> Callable[[PyTree], PyTree]:
-        """`covector -> M^-1 covector` with the factorisations done once, on the smaller side."""
-        if self.rows <= max(map(len, self.blocks.places(self.like))):
-            inner = inner_factors(self.factors, self.mass)
-            return lambda covector: self.blocks.join(self._by_rows(inner, None, self.blocks.split(covector)), self.like)
-        lowers = cholesky_in_turn(self._matrices())
-        places = self.blocks.places(self.like)
-        unravel = unraveler(self.like)
-
-        def solve(covector):
-            flat = ravel(covector)
-            for place, lower in zip(places, lowers, strict=True):
-                flat = flat.at[place].set(cho_solve((lower, True), flat[place]))
-            return unravel(flat)
-
-        return solve
+        """`covector -> M^-1 covector` with the factorisations done once, on the smaller side of each block."""
+        sides, after = [], 0.0
+        for operator in self.operators:
+            sides.append(operator.factorise(after))
+            after = token(sides[-1].lower)
+        return lambda covector: self.blocks.join(solve_in_turn(sides, self.blocks.split(covector)), self.like)
 
     def as_matrix(self) -> Float[Array, "P P"]:
         places = self.blocks.places(self.like)
         n = sum(map(len, places))
-        matrices = self._matrices()
+        matrices = [operator.as_matrix() for operator in self.operators]
         dense = jnp.zeros((n, n), matrices[0].dtype)
         for place, matrix in zip(places, matrices, strict=True):
             dense = dense.at[place[:, None], place[None, :]].set(matrix)
         return dense
 
-    def _matrices(self) -> list[Float[Array, "P P"]]:
-        leaves = self.blocks.split(self.like)
-        matrices = []
-        for factor, masses, shaped in zip(self.factors, self.mass, leaves, strict=True):
-            entries = [jnp.broadcast_to(mass, leaf.shape).ravel() for mass, leaf in zip(masses, shaped, strict=True)]
-            matrices.append(factor.normal() + jnp.diag(jnp.concatenate(entries)))
-        return matrices
+    def _factorised(self, indices, solvers, residual, parts: Parts, wanted: Parts) -> Solution:
+        sides: list[AbstractSide] = []
+        after: Any = 0.0
+        for i in indices:
+            sides.append(SIDES[solvers[i]].of(self.factors[i], self.mass[i], after))
+            after = token(sides[-1].lower)
+        value = solve_in_turn(sides, tuple(parts[i] for i in indices), residual)
+        missing = relative_residual(self._apply(indices)(value), tuple(wanted[i] for i in indices))
+        return Solution(value, missing, jnp.all(missing <= _USELESS), jnp.zeros(len(indices), int))
 
-    def _by_rows(self, lowers: list[Float[Array, "R R"]], residual: Any, parts: Parts) -> Parts:
-        return woodbury(self.factors, self.mass, lowers, residual, parts)
+    def _iterated(self, indices, wanted: Parts, tolerance: Any) -> Solution:
+        approximate = preconditioner([self.factors[i] for i in indices], tuple(self.mass[i] for i in indices))
+        return conjugate_gradients(self._apply(indices), tuple(wanted[i] for i in indices), tolerance, approximate)
+
+    def _apply(self, indices) -> Callable[[Parts], Parts]:
+        return lambda parts: tuple(
+            product(self.factors[i], self.mass[i], part) for i, part in zip(indices, parts, strict=True)
+        )
 
     def transpose(self) -> "LayeredOperator":
         return self
@@ -124,19 +149,4 @@ class LayeredOperator(lx.AbstractLinearOperator):
         return self.in_structure()
 
 
-# What lineax asks of an operator.
-lx.materialise.register(LayeredOperator)(lambda operator: operator)
-for _yes in (lx.is_symmetric, lx.is_positive_semidefinite):
-    _yes.register(LayeredOperator)(lambda operator: True)
-for _no in (
-    lx.is_diagonal,
-    lx.is_tridiagonal,
-    lx.has_unit_diagonal,
-    lx.is_lower_triangular,
-    lx.is_upper_triangular,
-    lx.is_negative_semidefinite,
-):
-    _no.register(LayeredOperator)(lambda operator: False)
-lx.linearise.register(LayeredOperator)(lambda operator: operator)
-lx.conj.register(LayeredOperator)(lambda operator: operator)
-lx.diagonal.register(LayeredOperator)(lambda operator: jnp.diag(operator.as_matrix()))
+symmetric_positive(LayeredOperator)

@@ -10,13 +10,14 @@ from jaxtyping import PyTree
 
 from .._tree import floats, is_traced
 from ..linalg import Blocks, Parts
+from .trace_mass import TraceMass
 
 Mass = Any
-"""A positive number, a sequence of them by layer, or a tree of numbers or arrays like the module."""
+"""A positive number, a sequence of them by layer, a tree of numbers or arrays like the module, or a `TraceMass`."""
 
 
-def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts:
-    """`mass` for each leaf of each block: scalars, or arrays of the leaf's shape.
+def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts | TraceMass:
+    """`mass` for each leaf of each block: scalars, or arrays that broadcast to the leaf's shape; a rule as it is.
 
     Args:
         mass: what the user wrote.
@@ -26,6 +27,8 @@ def mass_by_block(mass: Mass, blocks: Blocks, like: PyTree) -> Parts:
     Raises:
         ValueError: if it is not positive, or neither a number, a sequence by layer, nor a tree like the module.
     """
+    if isinstance(mass, TraceMass):
+        return mass
     leaves, structure = jax.tree.flatten(like)
     shapes = blocks.split_leaves([leaf.shape for leaf in leaves])
     if _is_number(mass):
@@ -65,11 +68,20 @@ def _is_sequence(value: Any) -> bool:
 
 def _entry(name: str, value: Any, shape: tuple[int, ...]):
     entry = jnp.asarray(value, dtype=float)
-    if entry.shape not in ((), shape):
-        raise ValueError(f"`mass` must be a number or an array of shape {shape} in layer '{name}', got {entry.shape}.")
-    if not is_traced(entry) and not bool(jnp.all((entry > 0) & jnp.isfinite(entry))):
+    by_axis = len(entry.shape) == len(shape) and all(a in (1, b) for a, b in zip(entry.shape, shape, strict=True))
+    if entry.shape != () and not by_axis:
         raise ValueError(
-            f"`mass` must be positive, got {float(jnp.min(entry)):.6g} in layer '{name}': without a mass the metric is "
-            "singular, because a layer has more parameters than the outputs can tell apart."
+            f"`mass` must be a number or an array of shape {shape} in layer '{name}', or 1 along an axis, got "
+            f"{entry.shape}."
+        )
+    if is_traced(entry):
+        return entry
+    wrong = np.argwhere(~(np.isfinite(entry) & (np.asarray(entry) > 0)))
+    if len(wrong):
+        place = tuple(map(int, wrong[0]))
+        at = f" at {list(place)}" if place else ""
+        raise ValueError(
+            f"`mass` must be positive, got {float(entry[place]):.6g}{at} in layer '{name}': without a mass the metric "
+            "is singular, because a layer has more parameters than the outputs can tell apart."
         )
     return entry

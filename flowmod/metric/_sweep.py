@@ -3,49 +3,102 @@
 The gradient's costate and the rows of the output metric are pulled back through the same linearisation.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._tree import floats, where_finite
-from .._typing import Args, Covector, State
-from ..linalg import Solution
+from .._tree import floats, negative, where_finite
+from .._typing import Args, Covector, State, Vector
+from ..linalg import AbstractRows, Solution
+from ..linalg import Covector as CovectorParts
 from ..loss import Supervised, cast_samples, residual_coordinates
 from ..module import complete
-from .layerwise import LayerwiseMetric
+from ._modular import AbstractModularMetric, Operator, usable
 
 
-def shares_sweep(potential: Supervised, metric: LayerwiseMetric) -> bool:
+class Descent(NamedTuple):
+    """A gradient, and the solve of a modular metric with it.
+
+    Attributes:
+        value: the potential, a scalar.
+        covector: its gradient, a tree like the state's float leaves.
+        operator: the metric there.
+        solution: the metric's solve with the gradient, converged or not.
+    """
+
+    value: Float[Array, ""]
+    covector: Covector
+    operator: Operator
+    solution: Solution
+
+    @property
+    def vector(self) -> Vector:
+        """The descent vector; NaN if the solve did not converge."""
+        return negative(usable(self.solution))
+
+
+def shares_sweep(potential: Supervised, metric: AbstractModularMetric) -> bool:
     """Whether a potential and a metric have the same module on the same data."""
     ours, theirs = (jax.tree.flatten(problem.template) for problem in (potential, metric))
     same_module = ours[1] == theirs[1] and all(a is b or a == b for a, b in zip(ours[0], theirs[0], strict=True))
     return same_module and metric.inputs is potential.inputs
 
 
-def layerwise_descent(
-    problem: Supervised, metric: LayerwiseMetric, y: State, args: Args
-) -> tuple[Float[Array, ""], Covector, Solution]:
-    """Value, gradient, and the solve of the metric with it."""
+class Sweep(NamedTuple):
+    """What one sweep through a module gives.
+
+    Attributes:
+        value: the potential, a scalar.
+        covector: its gradient, and what of it is known to lie in the range of the factors.
+        factors: the row factor of each layer.
+    """
+
+    value: Float[Array, ""]
+    covector: CovectorParts
+    factors: tuple[AbstractRows, ...]
+
+    def given(self, gradients: Covector) -> CovectorParts:
+        """Other gradients, by their difference from the potential's own: zero, or rounding, if they are the same."""
+        own = self.covector
+        rest = jax.tree.map(lambda part, new, old: part + (new - old), own.rest, gradients, own.whole)
+        return CovectorParts(gradients, rest, own.residual)
+
+
+def sweep(problem: Supervised, metric: AbstractModularMetric, y: State, args: Args) -> Sweep:
+    """Value, gradient and factors of a problem and a metric that share their module and data."""
     inputs, targets = problem.batch(args)
     module = complete(problem.template, y)
     outputs, pull = module.linearise(cast_samples(inputs, module))
+    if problem.inputs is None:
+        problem.check_outputs(outputs, targets)  # fixed ones were checked when they were given
     n = outputs.shape[0]
     losses, costates = jax.vmap(jax.value_and_grad(problem.loss))(outputs, targets)
-    operator = metric.operator(pull, outputs, targets, y)
+    factors = metric.pulled(pull, outputs, targets)
     penalty, penalty_slope = jax.value_and_grad(lambda leaves: problem.penalty(leaves, args))(floats(y))
-    value = jnp.mean(losses) + penalty
+    owners = metric.owners
 
     def pulled(costates):
         factors, _ = pull(costates[:, None] / n)
-        ones = jnp.ones((n, 1), outputs.dtype)
-        return operator.blocks.join(tuple(factor.rmv(ones) for factor in factors), operator.like)
+        ones = jnp.ones((), outputs.dtype)
+        parts = tuple(factor.rmv(jnp.broadcast_to(ones, factor.row_shape)) for factor in factors)
+        return owners.join(parts, floats(y))
 
     gradient = jax.tree.map(jnp.add, pulled(costates), penalty_slope)
     coordinates = residual_coordinates(metric.output, problem.loss, outputs, costates)
-    if coordinates is None or metric.iterates(operator):
-        solution = metric.solve(operator, gradient)
+    if coordinates is None:
+        covector = CovectorParts(gradient, gradient)
     else:
         residual, remainder = coordinates
-        others = jax.tree.map(jnp.add, pulled(remainder), penalty_slope)
-        solution = metric.solve(operator, others, residual * n**-0.5)
-    return value, where_finite(value, gradient), solution
+        rest = jax.tree.map(jnp.add, pulled(remainder), penalty_slope)
+        covector = CovectorParts(gradient, rest, residual * n**-0.5)
+    return Sweep(jnp.mean(losses) + penalty, covector, factors)
+
+
+def layerwise_descent(problem: Supervised, metric: AbstractModularMetric, y: State, args: Args) -> Descent:
+    """Value, gradient, and the solve of the metric with it."""
+    found = sweep(problem, metric, y, args)
+    operator = metric.assemble(found.factors, y)
+    covector = where_finite(found.value, found.covector.whole)
+    return Descent(found.value, covector, operator, metric.solve(operator, found.covector))

@@ -7,24 +7,21 @@ import pytest
 
 from flowmod.linalg import (
     AutodiffRows,
+    DenseRows,
     InnerTolerance,
     KhatriRaoRows,
+    RowSide,
     conjugate_gradients,
     follow,
-    inner_factors,
     inner_matrix,
     psd_sqrt,
-    woodbury,
+    solve_in_turn,
 )
 
 
 def given_rows(K):
     """A factor whose rows are those of a matrix: one row for each sample."""
-    return AutodiffRows(lambda part, z: (z @ part[0])[None], (jnp.zeros(K.shape[1], K.dtype),), K, _ones(K))
-
-
-def _ones(K):
-    return jnp.ones((K.shape[0], 1, 1), K.dtype)
+    return DenseRows(K[:, None, :], ((K.shape[1],),))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -32,28 +29,28 @@ def test_small_masses_against_sixty_digits(oracle, dtype):
     """Oracle o27: what is pushed through keeps its digits, what is subtracted loses them."""
     o = oracle("o27_woodbury_small_mass")
     K, e, g0 = (jnp.asarray(o["inputs"][name], dtype) for name in ("K", "e", "g0"))
-    factor = [given_rows(K)]
+    factor = given_rows(K)
 
     def solve(mu, residual, covector):
-        mass = ((jnp.asarray(mu, dtype),),)
-        x = woodbury(factor, mass, inner_factors(factor, mass), residual, covector)[0][0]
+        side = RowSide.of(factor, (jnp.asarray(mu, dtype),))
+        x = solve_in_turn((side,), (covector,), residual)[0][0]
         return np.asarray(x, dtype=np.float64)
 
     def relative(x, reference):
         return np.linalg.norm(x - reference) / np.linalg.norm(reference)
 
     eps = float(np.finfo(dtype).eps)
-    zero = ((jnp.zeros_like(g0),),)
+    zero = (jnp.zeros_like(g0),)
     for row in o["results"]["rows"]:
         mu, reference = row["mu"], np.asarray(row["reference"])
-        pushed, subtracted = solve(mu, e[:, None], zero), solve(mu, None, ((K.T @ e,),))
+        pushed, subtracted = solve(mu, e[:, None], zero), solve(mu, None, (K.T @ e,))
         assert relative(pushed, reference) < 500 * eps
         assert relative(subtracted, reference) < 100 * eps / mu
-        assert relative(solve(mu, e[:, None], ((g0,),)), np.asarray(row["reference_with_g0"])) < 500 * eps / min(mu, 1)
+        assert relative(solve(mu, e[:, None], (g0,)), np.asarray(row["reference_with_g0"])) < 500 * eps / min(mu, 1)
         if dtype == np.float32 and mu == 1e-6:
             assert relative(subtracted, reference) > 0.1  # negative control
         if dtype == np.float64:
-            condition = np.linalg.cond(np.asarray(inner_matrix(factor[0], (jnp.asarray(mu),))))
+            condition = np.linalg.cond(np.asarray(inner_matrix(factor, (jnp.asarray(mu),))))
             assert condition == pytest.approx(row["inner_cond"], rel=1e-6)
 
 
@@ -78,7 +75,14 @@ def test_products_with_rows_that_are_not_formed(khatri_rao, has_bias):
     vector = tuple(jnp.cos(1.0 + jnp.arange(leaf.size, dtype=float)).reshape(leaf.shape) for leaf in part)
     rows = jnp.sin(jnp.arange(18.0)).reshape(6, 3)
     flat = np.concatenate([np.ravel(leaf) for leaf in vector])
-    scalars, arrays = tuple(jnp.asarray(m) for m in (0.3, 0.7))[: 1 + has_bias], tuple(2 + v for v in vector)
+    by_unit = (jnp.linspace(0.5, 1.5, 4)[:, None], jnp.linspace(0.2, 0.6, 4))
+    masses = [
+        (jnp.asarray(0.3), jnp.asarray(0.7)),
+        by_unit,
+        (by_unit[0], jnp.asarray(0.7)),
+        (jnp.linspace(0.5, 1.5, 5)[None], by_unit[1]),
+        tuple(2 + v for v in vector),
+    ]
     for ours in (factor, generic):
         assert ours.count == 18
         np.testing.assert_allclose(ours.to_dense(), K, atol=1e-13)
@@ -86,9 +90,14 @@ def test_products_with_rows_that_are_not_formed(khatri_rao, has_bias):
         back = np.concatenate([np.ravel(leaf) for leaf in ours.rmv(rows)])
         np.testing.assert_allclose(back, K.T @ np.ravel(rows), atol=1e-12)
         np.testing.assert_allclose(ours.normal(), K.T @ K, atol=1e-12)
-        for mass in (scalars, arrays):
+        for mass in (mass[: 1 + has_bias] for mass in masses):
             D = np.concatenate([np.broadcast_to(m, leaf.shape).ravel() for m, leaf in zip(mass, part, strict=True)])
-            np.testing.assert_allclose(ours.gram(mass), (K / D) @ K.T, atol=1e-12)
+            gram = (K / D) @ K.T
+            np.testing.assert_allclose(ours.gram(mass), gram, atol=1e-12)
+            blocks = [gram[3 * n : 3 * n + 3, 3 * n : 3 * n + 3] for n in range(6)]
+            np.testing.assert_allclose(ours.sample_grams(mass), blocks, atol=1e-12)
+        weights = jnp.cos(jnp.arange(18.0)).reshape(6, 3)
+        np.testing.assert_allclose(ours.scaled(weights).to_dense(), np.ravel(weights)[:, None] * K, atol=1e-13)
 
 
 def blocks_with_zeros():
