@@ -1,6 +1,8 @@
 """Losses of one sample: what an output costs, given its target."""
 
 import abc
+import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -30,11 +32,7 @@ class MeanSquaredError(AbstractLoss):
         return jnp.sum((output - target.astype(output.dtype)) ** 2) / 2
 
     def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
-        if targets.shape != outputs.shape:
-            raise ValueError(
-                f"`targets` must have the shape of the module's outputs, {outputs.shape}, got {targets.shape}: reshape "
-                "them, or give the module as many outputs as a target has numbers."
-            )
+        _check_shape(targets, outputs.shape)
 
 
 class SoftmaxCrossEntropy(AbstractLoss):
@@ -71,6 +69,80 @@ class SoftmaxCrossEntropy(AbstractLoss):
                 f"`targets` must be labels from 0 to {classes - 1}, got {int(targets[wrong[0]])} at sample {wrong[0]} "
                 f"({wrong.size} in all): renumber the classes, or give the module more outputs."
             )
+
+
+class SigmoidCrossEntropy(AbstractLoss):
+    """`-log` of the probability of independent events, given their logits; targets are (N, ...) like the outputs.
+
+    A target is 0 or 1, also as a boolean, or a probability between them. It is the loss of multi-label classification,
+    and with one output per sample of logistic regression.
+    """
+
+    def __call__(self, output: Float[Array, "..."], target: Array) -> Float[Array, ""]:
+        happened = target.astype(output.dtype)
+        return -jnp.sum(happened * jax.nn.log_sigmoid(output) + (1 - happened) * jax.nn.log_sigmoid(-output))
+
+    def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
+        _check_shape(targets, outputs.shape)
+        _check_values(targets, lambda values: (values >= 0) & (values <= 1), "between 0 and 1, probabilities of events")
+
+
+class PoissonNegativeLogLikelihood(AbstractLoss):
+    """`rate - count log(rate) + log(count!)` for a sample, summed; the outputs are `log(rate)`.
+
+    Targets are counts, (N, ...) like the outputs.
+    """
+
+    def __call__(self, output: Float[Array, "..."], target: Array) -> Float[Array, ""]:
+        counts = target.astype(output.dtype)
+        return jnp.sum(jnp.exp(output) - counts * output + jax.scipy.special.gammaln(counts + 1))
+
+    def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
+        _check_shape(targets, outputs.shape)
+        _check_values(targets, lambda values: values >= 0, "counts, 0 or more")
+
+
+class GaussianNegativeLogLikelihood(AbstractLoss):
+    """`-log` of the density of independent normal variables, whose variances are learned too.
+
+    The outputs are `d` means, then the logarithms of the `d` variances, (N, 2 d); targets are (N, d).
+    """
+
+    def __call__(self, output: Float[Array, " C"], target: Array) -> Float[Array, ""]:
+        mean, log_variance = jnp.split(output, 2)
+        squares = (mean - target.astype(output.dtype)) ** 2
+        return jnp.sum(squares * jnp.exp(-log_variance) + log_variance + math.log(2 * math.pi)) / 2
+
+    def check(self, outputs: jax.ShapeDtypeStruct, targets: Array) -> None:
+        if len(outputs.shape) != 2 or outputs.shape[1] % 2:
+            raise ValueError(
+                "`module` must give as many log variances as means per sample for `GaussianNegativeLogLikelihood`, got "
+                f"outputs of shape {outputs.shape[1:]}: end it with twice as many outputs as a target has numbers."
+            )
+        wanted = (outputs.shape[0], outputs.shape[1] // 2)
+        if targets.shape != wanted:
+            raise ValueError(
+                f"`targets` must have one number for each mean of the module's outputs, {wanted}, got {targets.shape}: "
+                "reshape them, or give the module a mean and a log variance for each number."
+            )
+
+
+def _check_shape(targets: Array, wanted: tuple[int, ...]) -> None:
+    if targets.shape != wanted:
+        raise ValueError(
+            f"`targets` must have the shape of the module's outputs, {wanted}, got {targets.shape}: reshape "
+            "them, or give the module as many outputs as a target has numbers."
+        )
+
+
+def _check_values(targets: Array, allowed: Callable[[np.ndarray], np.ndarray], what: str) -> None:
+    if is_traced(targets):
+        return
+    values = np.asarray(targets)
+    wrong = np.argwhere(~allowed(values))
+    if wrong.size:
+        sample = wrong[0][0]
+        raise ValueError(f"`targets` must be {what}, got {values[tuple(wrong[0])]} at sample {sample}: correct it.")
 
 
 def _probabilities(target: Array, output: Float[Array, " C"]) -> Float[Array, " C"]:

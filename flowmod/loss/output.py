@@ -1,19 +1,21 @@
 """Metrics of a module's outputs, as factors `L` with `L^T L` the metric of one sample's output."""
 
 import abc
-import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._tree import require_arguments
 from ..linalg import psd_sqrt
 from ._samples import as_samples
-from .losses import AbstractLoss, MeanSquaredError, SoftmaxCrossEntropy
+from .losses import AbstractLoss, MeanSquaredError
+
+Coordinates = tuple[Float[Array, "N C"], Float[Array, "N ..."]]
 
 
 class AbstractOutputMetric(eqx.Module):
@@ -22,6 +24,17 @@ class AbstractOutputMetric(eqx.Module):
     @abc.abstractmethod
     def rows(self, outputs: Float[Array, "N ..."], targets: Any) -> Float[Array, "N C ..."]:
         """The factor `L` of each sample: `C` rows like an output. `targets` are those of the batch, or `None`."""
+
+    @abc.abstractmethod
+    def coordinates(
+        self, loss: AbstractLoss, outputs: Float[Array, "N ..."], costates: Float[Array, "N ..."]
+    ) -> Coordinates | None:
+        """`e` and a remainder with `L^T e + remainder = costate` for each sample; `None` where they are not known.
+
+        Costates are the derivatives of `loss` in the outputs. The gradient of the loss is then `K^T e`, and its solve
+        is pushed through the factors without cancellation. The remainder is zero but for outputs so wrong that `e` has
+        no floating-point number.
+        """
 
 
 class OutputIdentity(AbstractOutputMetric):
@@ -32,36 +45,10 @@ class OutputIdentity(AbstractOutputMetric):
         size = outputs[0].size
         return jnp.broadcast_to(jnp.eye(size, dtype=outputs.dtype).reshape(1, size, *shape), (n, size, *shape))
 
-
-class OutputFisher(AbstractOutputMetric):
-    """The Fisher information of the likelihood that the outputs parametrise.
-
-    Args:
-        likelihood: `"categorical"`, of logits: `L = diag(sqrt p) - sqrt(p) p^T` with `L^T L = diag(p) - p p^T`.
-
-    Raises:
-        ValueError: for another likelihood.
-
-    Reference: S. Amari, "Natural gradient works efficiently in learning" (1998).
-    """
-
-    likelihood: str = eqx.field(static=True, default="categorical")
-
-    def __check_init__(self):
-        if self.likelihood != "categorical":
-            raise ValueError(
-                f'`likelihood` must be "categorical", got {self.likelihood!r}: a Gaussian has `fm.OutputIdentity()`.'
-            )
-
-    def rows(self, outputs: Float[Array, "N C"], targets: Any) -> Float[Array, "N C C"]:
-        if outputs.ndim != 2 or outputs.shape[1] < 2:
-            raise ValueError(
-                "`OutputFisher` needs at least 2 logits for each sample, got outputs of shape "
-                f"{outputs.shape[1:]}: flatten them, or use `fm.OutputIdentity()`."
-            )
-        p = jax.nn.softmax(outputs)
-        root = jnp.exp(jax.nn.log_softmax(outputs) / 2)  # whose derivative is finite where p underflows
-        return root[:, :, None] * (jnp.eye(p.shape[1], dtype=p.dtype)[None] - p[:, None, :])
+    def coordinates(
+        self, loss: AbstractLoss, outputs: Float[Array, "N ..."], costates: Float[Array, "N ..."]
+    ) -> Coordinates | None:
+        return costates.reshape(costates.shape[0], -1), jnp.zeros_like(costates)
 
 
 class OutputHessian(AbstractOutputMetric):
@@ -93,6 +80,12 @@ class OutputHessian(AbstractOutputMetric):
         hessians = jax.vmap(jax.hessian(self.loss))(outputs, targets)
         size = outputs[0].size
         return psd_sqrt(hessians.reshape(n, size, size)).reshape(n, size, *shape)
+
+    def coordinates(
+        self, loss: AbstractLoss, outputs: Float[Array, "N ..."], costates: Float[Array, "N ..."]
+    ) -> Coordinates | None:
+        is_identity = isinstance(self.loss, MeanSquaredError)
+        return OutputIdentity().coordinates(loss, outputs, costates) if is_identity else None
 
 
 class OutputFactor(AbstractOutputMetric):
@@ -127,40 +120,24 @@ class OutputFactor(AbstractOutputMetric):
             )
         return rows.reshape(n, rows.shape[1], *shape)
 
-
-def output_metric_of(loss: AbstractLoss) -> AbstractOutputMetric:
-    """The metric that a loss brings along: the Fisher information of the likelihood of which it is the logarithm.
-
-    Raises:
-        ValueError: for a loss of the user's own, whose likelihood is not known.
-    """
-    if isinstance(loss, MeanSquaredError):
-        return OutputIdentity()
-    if isinstance(loss, SoftmaxCrossEntropy):
-        return OutputFisher("categorical")
-    raise ValueError(
-        f"`output` must be given for the loss {type(loss).__name__}: `fm.OutputHessian(loss)` is its curvature."
-    )
+    def coordinates(
+        self, loss: AbstractLoss, outputs: Float[Array, "N ..."], costates: Float[Array, "N ..."]
+    ) -> Coordinates | None:
+        return None
 
 
-def residual_coordinates(
-    output: AbstractOutputMetric,
-    loss: AbstractLoss,
-    outputs: Float[Array, "N ..."],
-    costates: Float[Array, "N ..."],
-) -> tuple[Float[Array, "N C"], Float[Array, "N ..."]] | None:
-    """`e` and a remainder with `L^T e + remainder = costate` for each sample; `None` where loss and metric do not fit.
+def flat_rows(rows: Float[Array, "N C ..."]) -> Float[Array, "N C D"]:
+    """The rows of factors with outputs of any shape as those of matrices."""
+    return rows.reshape(*rows.shape[:2], -1)
 
-    The gradient of a loss is then `K^T e`, and its solve is pushed through the factors without cancellation. The
-    remainder is zero but for outputs so wrong that `e` has no floating-point number.
-    """
-    if isinstance(output, OutputIdentity):
-        return costates.reshape(costates.shape[0], -1), jnp.zeros_like(costates)
-    if isinstance(output, OutputFisher) and isinstance(loss, SoftmaxCrossEntropy):
-        # (p - y) / sqrt p: the null direction of L^T, sqrt p, is of no effect.
-        logs = jax.nn.log_softmax(outputs)
-        floored = jnp.maximum(logs, 1.7 * math.log(float(jnp.finfo(logs.dtype).tiny)))
-        missed = costates * (1 - jnp.exp((logs - floored) / 2))
-        remainder = missed - jnp.exp(logs) * jnp.sum(missed, axis=1, keepdims=True)
-        return costates * jnp.exp(-floored / 2), remainder
-    return None
+
+def require_output(output: Any) -> None:
+    """Raise a `ValueError` unless it is a metric of outputs."""
+    if not isinstance(output, AbstractOutputMetric):
+        raise ValueError(f"`output` must be a metric of outputs, as `fm.OutputIdentity()`, got {output!r}.")
+
+
+def require_count(argument: str, count: Any) -> None:
+    """Raise a `ValueError` unless it is a whole number from 1."""
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"`{argument}` must be a whole number from 1, got {count!r}.")

@@ -97,15 +97,19 @@ class Supervised(eqx.Module):
     def _check(self, module: AbstractModule, inputs: Any, targets: Any) -> None:
         if self.inputs is not None and is_traced(module):
             return  # checked when they were given
-        if inputs.shape[0] != targets.shape[0]:
-            raise ValueError(
-                f"`inputs` and `targets` must have the same length, got {inputs.shape[0]} samples and "
-                f"{targets.shape[0]} targets."
-            )
         outputs = eqx.filter_eval_shape(jax.vmap(module), cast_samples(inputs, module))
         if not isinstance(outputs, jax.ShapeDtypeStruct) or not jnp.issubdtype(outputs.dtype, jnp.floating):
             raise ValueError(f"`module` must return one float array per sample, got {outputs}.")
-        self.loss.check(outputs, targets)
+        self.check_outputs(outputs, targets)
+
+    def check_outputs(self, outputs: Any, targets: Any) -> None:
+        """Raise a `ValueError` unless targets fit a batch of outputs, arrays or their shapes, and both the loss."""
+        if outputs.shape[0] != targets.shape[0]:
+            raise ValueError(
+                f"`inputs` and `targets` must have the same length, got {outputs.shape[0]} samples and "
+                f"{targets.shape[0]} targets."
+            )
+        self.loss.check(jax.ShapeDtypeStruct(outputs.shape, outputs.dtype), targets)
 
 
 def batch_of(inputs: Array | None, targets: Array | None, args: Args) -> tuple[Array, Any]:

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 from scipy.special import logsumexp
 
 import flowmod as fm
+from flowmod.loss import GaussianNegativeLogLikelihood, PoissonNegativeLogLikelihood, SigmoidCrossEntropy
 from tests.networks import classification, samples, tanh_network
 
 
@@ -23,6 +25,47 @@ def test_losses_are_those_of_textbooks_and_of_optax():
         assert float(loss(z, jnp.asarray(label))) == pytest.approx(float(theirs), rel=1e-13)
     target = jnp.asarray([1.0, 0.0, -1.0])
     assert float(fm.MeanSquaredError()(z, target)) == pytest.approx(0.5 * float(np.sum((z - target) ** 2)), rel=1e-14)
+
+
+def test_likelihoods_are_those_of_scipy():
+    z = jnp.asarray([0.3, -1.2, 2.0, 0.1])
+    happened, counts, numbers = (
+        jnp.asarray([True, False, True, True]),
+        jnp.asarray([0, 2, 5, 1]),
+        jnp.asarray([0.4, -2]),
+    )
+    by_scipy = {
+        SigmoidCrossEntropy: (happened, stats.bernoulli(1 / (1 + np.exp(-np.asarray(z)))).logpmf(happened)),
+        PoissonNegativeLogLikelihood: (counts, stats.poisson(np.exp(z)).logpmf(counts)),
+        GaussianNegativeLogLikelihood: (numbers, stats.norm(z[:2], np.exp(z[2:] / 2)).logpdf(numbers)),
+    }
+    for loss, (target, logs) in by_scipy.items():
+        assert float(loss()(z, target)) == pytest.approx(-float(np.sum(logs)), rel=1e-12)
+    sure = jnp.asarray([1e4, -1e4], jnp.float32)
+    assert float(SigmoidCrossEntropy()(sure, jnp.asarray([1, 0]))) == 0
+    assert float(SigmoidCrossEntropy()(sure, jnp.asarray([0, 1]))) == 2e4
+
+
+def test_targets_that_no_likelihood_has(key):
+    net, inputs = fm.Linear(5, 4, key=key), jnp.ones((6, 5))
+    zeros = jnp.zeros((6, 4))
+    mistakes = [
+        (
+            SigmoidCrossEntropy(),
+            zeros.at[3, 1].set(1.5),
+            "between 0 and 1, probabilities of events, got 1.5 at sample 3",
+        ),
+        (SigmoidCrossEntropy(), zeros[:, 0], r"the shape of the module's outputs, \(6, 4\), got \(6,\)"),
+        (PoissonNegativeLogLikelihood(), zeros.at[2, 0].set(-1.0), r"counts, 0 or more, got -1.0 at sample 2"),
+        (GaussianNegativeLogLikelihood(), zeros, r"one number for each mean .*, \(6, 2\), got \(6, 4\)"),
+    ]
+    for loss, targets, sentence in mistakes:
+        with pytest.raises(ValueError, match="`targets` must (be|have) " + sentence):
+            fm.Supervised(net, loss, inputs, targets)
+    with pytest.raises(
+        ValueError, match=r"`module` must give as many log variances as means .* got outputs of shape \(3"
+    ):
+        fm.Supervised(fm.Linear(5, 3, key=key), GaussianNegativeLogLikelihood(), inputs, zeros)
 
 
 def test_a_problem_is_the_mean_over_samples_and_the_decay_of_all_weights():
