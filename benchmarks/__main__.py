@@ -5,7 +5,19 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, cache, ensembles, imports, networks, progress, single_runs
+from benchmarks import (
+    accuracy,
+    cache,
+    engine,
+    ensembles,
+    imports,
+    libraries,
+    networks,
+    progress,
+    race,
+    scaling,
+    single_runs,
+)
 
 SUITES = {
     "accuracy": accuracy.measure,
@@ -15,6 +27,10 @@ SUITES = {
     "cache": cache.measure,
     "ensembles": ensembles.measure,
     "progress": progress.measure,
+    "engine": engine.measure,
+    "scaling": scaling.measure,
+    "libraries": libraries.measure,
+    "race": race.measure,
 }
 
 

@@ -30,11 +30,16 @@ from .flow import equilibria as equilibria
 # losses: what a module is trained for
 from .loss import AbstractLoss as AbstractLoss
 from .loss import AbstractOutputMetric as AbstractOutputMetric
+from .loss import GaussianNegativeLogLikelihood as GaussianNegativeLogLikelihood
 from .loss import MeanSquaredError as MeanSquaredError
 from .loss import OutputFactor as OutputFactor
 from .loss import OutputFisher as OutputFisher
 from .loss import OutputHessian as OutputHessian
 from .loss import OutputIdentity as OutputIdentity
+from .loss import OutputLowRank as OutputLowRank
+from .loss import OutputSampled as OutputSampled
+from .loss import PoissonNegativeLogLikelihood as PoissonNegativeLogLikelihood
+from .loss import SigmoidCrossEntropy as SigmoidCrossEntropy
 from .loss import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from .loss import Supervised as Supervised
 from .loss import WeightDecay as WeightDecay
@@ -45,17 +50,36 @@ from .metric import ConstantMetric as ConstantMetric
 from .metric import DenseMetric as DenseMetric
 from .metric import DiagonalMetric as DiagonalMetric
 from .metric import Euclidean as Euclidean
+from .metric import FullMetric as FullMetric
 from .metric import LayerwiseMetric as LayerwiseMetric
 from .metric import MetricReport as MetricReport
 from .metric import MovingMetric as MovingMetric
+from .metric import PerSampleMetric as PerSampleMetric
 from .metric import check_metric as check_metric
 from .metric import steepest_descent as steepest_descent
 
 # modules: what a network is composed of
 from .module import AbstractModule as AbstractModule
+from .module import Attention as Attention
+from .module import AvgPool1d as AvgPool1d
+from .module import AvgPool2d as AvgPool2d
+from .module import Conv1d as Conv1d
+from .module import Conv2d as Conv2d
+from .module import Each as Each
+from .module import Embedding as Embedding
+from .module import Flatten as Flatten
+from .module import GroupNorm as GroupNorm
+from .module import LayerNorm as LayerNorm
 from .module import Linear as Linear
+from .module import MaxPool1d as MaxPool1d
+from .module import MaxPool2d as MaxPool2d
+from .module import Parallel as Parallel
+from .module import Plan as Plan
 from .module import Pointwise as Pointwise
+from .module import Repeated as Repeated
+from .module import Residual as Residual
 from .module import Series as Series
+from .module import Shared as Shared
 from .module import wrap as wrap
 
 # the run: where it goes

@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 from .._tree import dtype_of, floats, is_traced
 from .._typing import Args, Covector, State, Vector
 from ..flow import GradientFlow, require_flow
+from ..metric import sharp_of_given
 
 
 class Clock(NamedTuple):
@@ -93,21 +94,22 @@ def discretize(flow: GradientFlow, step_size: Any, method: str = "euler", args: 
 
 
 def _euler(flow: GradientFlow, t, h, y: State, gradients: Covector, args: Args) -> Vector:
-    vector = flow.metric.at(t).sharp(y, gradients, args)
-    return _scaled(-h, vector, floats(y))
+    vector = sharp_of_given(flow.potential, flow.metric.at(t), y, gradients, args)
+    return scaled(-h, vector, floats(y))
 
 
 def _heun(flow: GradientFlow, t, h, y: State, gradients: Covector, args: Args) -> Vector:
     del gradients
     here = flow.vector_field(t, y, args)
-    there = flow.vector_field(t + h, eqx.apply_updates(y, _scaled(h, here, here)), args)
-    return _scaled(h / 2, jax.tree.map(jnp.add, here, there), here)
+    there = flow.vector_field(t + h, eqx.apply_updates(y, scaled(h, here, here)), args)
+    return scaled(h / 2, jax.tree.map(jnp.add, here, there), here)
 
 
 _STEPS = {"euler": _euler, "heun": _heun}
 
 
-def _scaled(factor, vector: Vector, like: Vector) -> Vector:
+def scaled(factor, vector: Vector, like: Vector) -> Vector:
+    """A vector times a step size, in the precision of `like`."""
     return jax.tree.map(lambda leaf, wanted: factor.astype(wanted.dtype) * leaf.astype(wanted.dtype), vector, like)
 
 

@@ -101,7 +101,7 @@ def _solve(operator: Product, b: Parts, tolerance: Any, precondition: Product):
 
     def again(carry):
         x, r, residual, steps, going = carry
-        change, steps = _iterate(operator, r, goal, precondition, going, steps)
+        change, steps = _iterate(operator, r, goal, precondition, going, steps, jnp.sqrt(_dots(x, x)))
         tried = jax.tree.map(jnp.add, x, change)
         missing = jax.tree.map(jnp.subtract, b, operator(tried))
         reached = jnp.sqrt(_dots(missing, missing))
@@ -116,13 +116,15 @@ def _solve(operator: Product, b: Parts, tolerance: Any, precondition: Product):
     return _scaled(largest * length, x), residual, steps
 
 
-def _iterate(operator: Product, b: Parts, goal, precondition: Product, going, steps):
-    """One round: a solution of `A x = b` whose carried residual is below the goal, and the number of steps by then."""
-    # A little below, so that the true residual is as a rule below it too.
-    enough = (0.8 * goal) ** 2
+def _iterate(operator: Product, b: Parts, goal, precondition: Product, going, steps, size):
+    """One round: a solution of `A x = b` whose carried residual is below the goal, and the number of steps by then.
+
+    It ends before if the carried residual is below a tenth of the rounding of `A x`: the true one no longer follows.
+    """
+    eps = jnp.finfo(size.dtype).eps
 
     def step(carry):
-        x, r, p, slope, least, idle, steps, active = carry
+        x, r, p, slope, norm, least, idle, steps, active = carry
         ap = operator(p)
         curvature = _dots(p, ap)
         # Neither is positive where the operator or the preconditioner is not.
@@ -131,14 +133,22 @@ def _iterate(operator: Product, b: Parts, goal, precondition: Product, going, st
         x, r = _axpy(alpha, p, x), _axpy(-alpha, ap, r)
         z = precondition(r)
         after, squared = _dots(r, z), _dots(r, r)
+        norm = jnp.maximum(norm, jnp.sqrt(_dots(ap, ap) / jnp.where(active, _dots(p, p), 1)))
+        # A little below the goal, so that the true residual is as a rule below it too.
+        enough = jnp.maximum(0.8 * goal, 0.1 * eps * norm * (size + jnp.sqrt(_dots(x, x))))
         beta = jnp.where(active, after / jnp.where(active, slope, 1), 0)
-        steps, idle = steps + active.astype(steps.dtype), jnp.where(squared < least / 4, 0, idle + 1)
-        active = active & (squared > enough) & (idle < PATIENCE) & (steps < MOST_STEPS)
-        return x, r, _axpy(beta, p, z), after, jnp.where(squared < least / 4, squared, least), idle, steps, active
+        halved = squared < least / 4
+        least, idle, steps = (
+            jnp.where(halved, squared, least),
+            jnp.where(halved, 0, idle + 1),
+            steps + active.astype(int),
+        )
+        active = active & (squared > enough**2) & (idle < PATIENCE) & (steps < MOST_STEPS)
+        return x, r, _axpy(beta, p, z), after, norm, least, idle, steps, active
 
     z = precondition(b)
     zero = jax.tree.map(jnp.zeros_like, b)
-    start = (zero, b, z, _dots(b, z), _dots(b, b), jnp.zeros_like(steps), steps, going)
+    start = (zero, b, z, _dots(b, z), jnp.zeros_like(size), _dots(b, b), jnp.zeros_like(steps), steps, going)
     x, *_, steps, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[-1]), step, start)
     return x, steps
 

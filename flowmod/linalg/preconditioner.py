@@ -20,7 +20,7 @@ products saved, at the speed of a product, against two eigenvalue decompositions
 Inverse = Callable[[Part], Part]
 
 
-def preconditioner(factors: Sequence[AbstractRows], mass: Parts) -> Callable[[Parts], Parts]:
+def preconditioner(factors: Sequence[AbstractRows], mass: Parts, after: Token = 0.0) -> Callable[[Parts], Parts]:
     """An approximate inverse of `D + K^T K` for each block, symmetric positive definite.
 
     For an affine layer `K^T K = sum_n P_n^T P_n (x) z_n z_n^T`, with `P_n` the costates at its output and `z_n` its
@@ -36,13 +36,14 @@ def preconditioner(factors: Sequence[AbstractRows], mass: Parts) -> Callable[[Pa
     Args:
         factors: `K` of each block.
         mass: the diagonal of `D` by block and leaf.
+        after: a zero that the first decomposition waits for, the token of a factorisation in the same program.
 
     Reference: J. Martens & R. Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature"
     (2015), for the product; here it only speeds up a solve with the sum.
     """
     # All blocks are iterated in one loop, so that each one's steps cost the products of all.
     most = _SAVED * sum(map(_work, factors))
-    inverses, after = [], 0.0
+    inverses = []
     for rows, entries in zip(factors, jax.lax.stop_gradient(tuple(mass)), strict=True):
         inverse, after = _inverse(rows, entries, after, most)
         inverses.append(inverse)

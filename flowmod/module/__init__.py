@@ -1,10 +1,28 @@
 """Riemannian modules: parametrised maps that know their local linearisation, and their composition."""
 
+from .attention import Attention as Attention
+from .convolution import Conv1d as Conv1d
+from .convolution import Conv2d as Conv2d
+from .each import Each as Each
+from .embedding import Embedding as Embedding
+from .flatten import Flatten as Flatten
 from .linear import Linear as Linear
 from .module import AbstractModule as AbstractModule
 from .module import Series as Series
 from .module import require_module as require_module
+from .normalisation import GroupNorm as GroupNorm
+from .normalisation import LayerNorm as LayerNorm
+from .parallel import Parallel as Parallel
+from .plan import Plan as Plan
+from .plan import PlannedLeaf as PlannedLeaf
 from .pointwise import Pointwise as Pointwise
+from .pooling import AvgPool1d as AvgPool1d
+from .pooling import AvgPool2d as AvgPool2d
+from .pooling import MaxPool1d as MaxPool1d
+from .pooling import MaxPool2d as MaxPool2d
+from .repeated import Repeated as Repeated
+from .residual import Residual as Residual
+from .shared import Shared as Shared
 from .template import complete as complete
 from .template import shapes_of as shapes_of
 from .template import template_of as template_of

@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..linalg import KhatriRaoRows
+from ._checks import require_sizes
 from .module import AbstractModule, Pull
 
 
@@ -30,9 +30,7 @@ class Linear(AbstractModule):
     bias: Float[Array, " n_out"] | None
 
     def __init__(self, n_in: int, n_out: int, use_bias: bool = True, *, key: Key[Array, ""]):
-        for name, size in (("n_in", n_in), ("n_out", n_out)):
-            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size <= 0:
-                raise ValueError(f"`{name}` must be a positive integer, got {size!r}.")
+        require_sizes(n_in=n_in, n_out=n_out)
         weight_key, bias_key = jax.random.split(key)
         bound = n_in**-0.5
         self.weight = jax.random.uniform(weight_key, (n_out, n_in), minval=-bound, maxval=bound)

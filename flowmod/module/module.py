@@ -8,6 +8,8 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from ..linalg import AbstractRows
+from ._traced import linearise_traced
+from .plan import Plan, plan_of
 
 Pull = Callable[[Float[Array, "N R ..."]], tuple[tuple[AbstractRows, ...], Float[Array, "N R ..."]]]
 """From costates at a module's outputs to the row factor of each of its blocks, and the costates at its inputs.
@@ -20,7 +22,8 @@ The gradient's costate is such a bundle with one row, the metric's factor one wi
 class AbstractModule(eqx.Module):
     """A map from one sample to one output, the pytree of its own parameters.
 
-    Subclasses give `__call__` for one sample and `linearise` for a batch. `a >> b` is first `a`, then `b`.
+    Subclasses give `__call__` for one sample; the linearisation for a batch is found by tracing it, unless they know a
+    better one. `a >> b` is first `a`, then `b`.
 
     Reference: Pehle & Slotine, "Riemannian Optimization in Modular Systems", arXiv:2603.03610.
     """
@@ -29,9 +32,13 @@ class AbstractModule(eqx.Module):
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         """The output for one sample."""
 
-    @abc.abstractmethod
     def linearise(self, inputs: Float[Array, "N ..."]) -> tuple[Float[Array, "N ..."], Pull]:
         """The outputs of a batch, and the map that pulls costates back through the module, as `jax.vjp` does."""
+        return linearise_traced(self, inputs)
+
+    def plan(self, sample: Any) -> Plan:
+        """Which leaf has row factors of which kind for samples like this one; print it to see what costs most."""
+        return plan_of(self, sample)
 
     def __rshift__(self, other: "AbstractModule") -> "Series":
         require_module("module", other)

@@ -4,6 +4,7 @@ from .._results import RESULTS as RESULTS
 from ._measures import evaluate_along as evaluate_along
 from .ensemble import Ensemble as Ensemble
 from .ensemble import ensemble as ensemble
+from .layer_report import layer_report as layer_report
 from .load import load as load
 from .save import write_whole as write_whole
 from .simulate import SimulationError as SimulationError

@@ -14,7 +14,8 @@ _ADVICE = {
     RESULTS.asymmetric_metric: "return (M + M^T)/2 if that is what you mean; `fm.check_metric(metric, y)` shows more.",
     RESULTS.indefinite_metric: "add a mass (a positive multiple of the identity) to the metric; "
     "`fm.check_metric(metric, y)` shows its eigenvalues.",
-    RESULTS.inner_solve_failed: "a larger `mass`, the other `solver=` of the metric, or double precision.",
+    RESULTS.inner_solve_failed: "a larger `mass`, the other `solver=` of the metric, or double precision; "
+    "`fm.layer_report(flow, y)` shows each layer.",
     RESULTS.solver_failed: "a smaller first step `dt0`, a looser `rtol`, or an explicit solver (`solver=None`).",
 }
 

@@ -1,4 +1,4 @@
-"""What is measured along a trajectory: potential, energy, dual norm of the gradient, residual of the metric's solve.
+"""What is measured along a trajectory: potential, energy, dual norm of the gradient, the metric's solve by layer.
 
 They are functions of the states, so they are worked out when they are first looked at: a run costs what its solve
 costs, and the loss of a large network is not evaluated at every step for nobody.
@@ -14,7 +14,7 @@ import numpy as np
 from .._tree import combine, dot, floats, is_traced
 from .._typing import Args
 from ..flow import AbstractFlow
-from ..metric import Euclidean, steepest_descent
+from ..metric import AbstractModularMetric, Euclidean, modular_descent, report_of, steepest_descent
 from ._program import compiled
 
 _CHUNKS = ((32, 8), (2048, 64))
@@ -29,7 +29,7 @@ class FlowMeasures(NamedTuple):
     rest: Any
 
     def along(self, name: str, ts, ys) -> Any:
-        """`"energies"` (potential, energy) or `"slopes"` (gradient norm, inner residual), if there is a potential."""
+        """`"energies"` or `"slopes"`, if there is a potential: see the functions below."""
         if not self.flow.balanced:
             return None
         return evaluate_along(_MEASURES[name], ts, floats(ys), (self.flow, self.args, self.rest))
@@ -71,6 +71,7 @@ def _map_chunk(fn, ts, ys, operands):
 
 
 def _energies(t, y, operands):
+    """Potential and energy."""
     # Together, because for a first-order flow they are the same number.
     flow, args, rest = operands
     y = combine(y, rest)
@@ -78,15 +79,27 @@ def _energies(t, y, operands):
 
 
 def _slopes(t, y, operands):
-    # Together, because both take one solve of the metric: the one that the flow itself takes.
+    """Gradient norm, inner residual, and the layers where the metric has some."""
+    # Together, because all take one solve of the metric: the one that the flow itself takes.
     flow, args, rest = operands
     place = flow.position(combine(y, rest))
     metric = Euclidean() if flow.metric is None else flow.metric.at(t)
-    _, covector, vector = steepest_descent(flow.potential, metric, place, args)
-    missing = jax.tree.map(jnp.add, metric.flat(place, vector, args), covector)
-    squared = dot(covector, covector)
-    residual = jnp.sqrt(dot(missing, missing) / jnp.where(squared > 0, squared, 1))
-    return jnp.sqrt(-dot(covector, vector)), residual
+    if isinstance(metric, AbstractModularMetric):
+        descent = modular_descent(flow.potential, metric, place, args)
+        covector, vector = descent.covector, descent.vector
+        layers = report_of(metric, descent)
+        residual = _relative(layers.residual * layers.gradient_norm, layers.gradient_norm)
+    else:
+        _, covector, vector = steepest_descent(flow.potential, metric, place, args)
+        missing = jax.tree.map(jnp.add, metric.flat(place, vector, args), covector)
+        residual, layers = _relative(missing, covector), None
+    return jnp.sqrt(-dot(covector, vector)), residual, layers
+
+
+def _relative(missing, whole):
+    """`|missing| / |whole|`."""
+    squared = dot(whole, whole)
+    return jnp.sqrt(dot(missing, missing) / jnp.where(squared > 0, squared, 1))
 
 
 _MEASURES = {"energies": _energies, "slopes": _slopes}

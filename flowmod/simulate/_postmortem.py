@@ -10,7 +10,9 @@ import numpy as np
 from .._results import RESULTS
 from .._tree import combine, dtype_of, floats, is_float_array, label_of, ravel, size, unraveler
 from ..flow import AbstractFlow
-from ..metric import LayerwiseMetric, check_metric, value_and_covector
+from ..loss import Supervised
+from ..metric import AbstractModularMetric, check_metric, modular_descent, report_of, value_and_covector
+from ._faults import inner_fault, sample_at_fault
 
 _LARGEST_DENSE = 1000
 
@@ -89,15 +91,13 @@ def _fault_at(flow: AbstractFlow, t, y, args) -> tuple[RESULTS, str] | None:
         if not np.isfinite(value):
             # Once more with numbers that can be looked at: a potential may know which of its data is to blame.
             flow.potential(place, args)
-            return RESULTS.nonfinite_potential, f"potential is {value}"
-    if isinstance(flow.metric, LayerwiseMetric):
-        solution = _inner_solution(flow, place, args)
-        if not bool(solution.converged) and np.isfinite(solution.residual).all():
-            worst = int(np.argmax(solution.residual))
-            return RESULTS.inner_solve_failed, (
-                "inner solve of the metric ended with a relative residual of "
-                f"{float(solution.residual[worst]):.2g} in layer '{flow.metric.layers[worst]}'"
-            )
+            blame = sample_at_fault(flow.potential, place, args) if isinstance(flow.potential, Supervised) else ""
+            return RESULTS.nonfinite_potential, f"potential is {value}" + (f" ({blame})" if blame else "")
+    if flow.potential is not None and isinstance(flow.metric, AbstractModularMetric):
+        converged, layers, mass = _inner_solve(flow, place, args)
+        # Where the gradient is not finite, the solve is not to blame.
+        if not converged and np.isfinite(layers.gradient_norm).all() and np.isfinite(layers.condition).any():
+            return RESULTS.inner_solve_failed, inner_fault(flow.metric, layers, mass)
     elif flow.metric is not None and size(place) <= _LARGEST_DENSE:
         report = check_metric(flow.metric, place, args, time)
         if not report.finite:
@@ -121,9 +121,10 @@ def _value(flow, place, args):
 
 
 @eqx.filter_jit
-def _inner_solution(flow, place, args):
-    _, covector = value_and_covector(flow.potential, place, args)
-    return flow.metric.solve(flow.metric(place, args), covector)
+def _inner_solve(flow, place, args):
+    descent = modular_descent(flow.potential, flow.metric, place, args)
+    largest = jnp.stack([jnp.max(jnp.stack([jnp.max(entry) for entry in part])) for part in descent.operator.mass])
+    return descent.solution.converged, report_of(flow.metric, descent), largest
 
 
 @eqx.filter_jit

@@ -10,6 +10,8 @@ from jaxtyping import PyTree
 
 from .._results import RESULTS
 from .._tree import as_state, combine, floats, label_of
+from ..metric import LAYER_MEASURES, LayerReport
+from ._labels import LAYER_FACTS, layer_label
 from ._measures import RecordedMeasures
 from .save import FORMAT
 from .trajectory import Trajectory
@@ -61,7 +63,7 @@ def _trajectory(dataset: Any, like: PyTree) -> Trajectory:
     if "potential" in values:
         measures = {
             "energies": (values["potential"], values["energy"]),
-            "slopes": (values["gradient_norm"], values.get("inner_residual")),
+            "slopes": (values["gradient_norm"], values.get("inner_residual"), _layers(values)),
         }
     return Trajectory(
         ts=values["time"],
@@ -77,6 +79,14 @@ def _trajectory(dataset: Any, like: PyTree) -> Trajectory:
         solver=str(attrs["solver"]),
         units=tuple((label, unit) for label, unit in json.loads(attrs["units"])),
     )
+
+
+def _layers(values: dict[str, np.ndarray]) -> LayerReport | None:
+    if "layer" not in values:
+        return None
+    fields: dict[str, Any] = {name: tuple(values[layer_label(name)].tolist()) for name in LAYER_FACTS}
+    fields |= {name: values[layer_label(name)] for name in LAYER_MEASURES}
+    return LayerReport(layers=tuple(values["layer"].tolist()), best_step=values["best_step"], **fields)
 
 
 def _fill(skeleton: Any, values: dict[str, np.ndarray]) -> PyTree:

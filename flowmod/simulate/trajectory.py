@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from .._results import RESULTS
 from .._tree import floats, is_traced, label_of
 from ..flow import Units
+from ..metric import LayerReport
 from ._advice import advice
 from ._interpolation import Interpolation
 from ._labels import to_dataframe, to_xarray
@@ -85,6 +86,14 @@ class Trajectory:
         orthogonal to what it sums. `None` without a potential.
         """
         return None if self._slopes is None else self._slopes[1]
+
+    @property
+    def layers(self) -> LayerReport | None:
+        """The metric's solve with the gradient by layer, arrays (T, L), from the solve of `gradient_norm`.
+
+        `None` without a potential, or for a metric without layers.
+        """
+        return None if self._slopes is None else self._slopes[2]
 
     @property
     def energy(self) -> Float[Array | np.ndarray, " times"] | None:

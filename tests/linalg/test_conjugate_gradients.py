@@ -108,7 +108,7 @@ def test_zeros_in_the_right_hand_side_and_blocks_of_them():
 def test_single_precision_asked_for_too_much_ends_at_rounding(condition):
     As = matrices(np.float32, (condition, 3.0, 2.0))
     solution = conjugate_gradients(product(As), right_hand_side(np.float32), 1e-12)
-    assert np.asarray(solution.iterations).max() < 500 < MOST_STEPS
+    assert np.asarray(solution.iterations).max() < MOST_STEPS / 2
     assert float(solution.residual.max()) > 1e-12
     exact = [A.astype(np.float64) for A in As]
     true = [relative(A, x[0], b[0]) for A, x, b in zip(exact, solution.value, right_hand_side(np.float32), strict=True)]

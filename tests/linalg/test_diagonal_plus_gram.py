@@ -1,4 +1,4 @@
-"""The lineax operator `D + K^T K` on its own, against dense NumPy: products, solves, roots, determinants, derivatives."""
+"""The lineax operator `D + K^T K` on its own against dense NumPy: products, solves, roots, determinants, slopes."""
 
 import jax
 import jax.numpy as jnp

@@ -12,7 +12,7 @@ from .khatri_rao import KhatriRaoRows as KhatriRaoRows
 from .lookup import LookupRows as LookupRows
 from .positions import PositionRows as PositionRows
 from .repeated import RepeatedRows as RepeatedRows
-from .summed import SummedRows as SummedRows
 from .stacked import first_samples as first_samples
 from .stacked import held as held
 from .stacked import stacked as stacked
+from .summed import SummedRows as SummedRows
