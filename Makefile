@@ -23,9 +23,11 @@ help: ## list these commands
 demo: $(VENV)/.installed-examples ## install what the demo needs and run it
 	$(BIN)/flowmod demo $(ARGS)
 
-# Two processes, each with whole files: most of the time is tracing, which takes one core of a process.
+# Two processes, each with whole files: most of the time is tracing and compiling, which take one core of a process.
+# Most programs run once, so that XLA's dearer passes cost more than they save.
 test: $(VENV)/.installed-test ## run the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(ONE_THREAD) XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: lint-check lint-format lint-types ## check style, format and types
 

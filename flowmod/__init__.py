@@ -14,8 +14,12 @@ from .contraction import contraction_rate as contraction_rate
 from .contraction import generalized_jacobian as generalized_jacobian
 
 # discretisation: what optimizers make of a flow
+from .discrete import LayerwiseState as LayerwiseState
+from .discrete import LevenbergMarquardt as LevenbergMarquardt
+from .discrete import Window as Window
 from .discrete import compare as compare
 from .discrete import discretize as discretize
+from .discrete import layerwise as layerwise
 from .discrete import step_limit as step_limit
 
 # the flow: what moves
@@ -51,10 +55,13 @@ from .metric import DenseMetric as DenseMetric
 from .metric import DiagonalMetric as DiagonalMetric
 from .metric import Euclidean as Euclidean
 from .metric import FullMetric as FullMetric
+from .metric import LayerReport as LayerReport
 from .metric import LayerwiseMetric as LayerwiseMetric
 from .metric import MetricReport as MetricReport
 from .metric import MovingMetric as MovingMetric
 from .metric import PerSampleMetric as PerSampleMetric
+from .metric import SubsetMetric as SubsetMetric
+from .metric import TraceMass as TraceMass
 from .metric import check_metric as check_metric
 from .metric import steepest_descent as steepest_descent
 
@@ -89,6 +96,7 @@ from .simulate import Ensemble as Ensemble
 from .simulate import SimulationError as SimulationError
 from .simulate import Trajectory as Trajectory
 from .simulate import ensemble as ensemble
+from .simulate import layer_report as layer_report
 from .simulate import load as load
 from .simulate import simulate as simulate
 

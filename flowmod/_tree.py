@@ -136,7 +136,7 @@ def require_arguments(argument: str, fn: Callable, signature: tuple[str, ...]) -
         inspect.signature(fn).bind(*signature)
     except TypeError as error:
         raise ValueError(
-            f"{wanted}, but {getattr(fn, '__name__', fn)!s} can't be called so ({error}). "
+            f"{wanted}, but {getattr(fn, '__name__', type(fn).__name__)!s} can't be called so ({error}). "
             "Add the missing argument, even if it is not used."
         ) from error
     except ValueError:  # a builtin without a signature: its first call will tell

@@ -14,7 +14,7 @@ from .._tree import floats
 from .blocks import Blocks, Parts
 from .conjugate_gradients import Solution, conjugate_gradients, relative_residual
 from .diagonal_plus_gram import DiagonalPlusGram
-from .in_turn import token
+from .in_turn import Token, token
 from .lineax_rules import symmetric_positive
 from .preconditioner import preconditioner
 from .riccati import RiccatiSide
@@ -89,11 +89,12 @@ class LayeredOperator(lx.AbstractLinearOperator):
         wanted, parts = self.blocks.split(covector.whole), self.blocks.split(covector.rest)
         iterated = [i for i, solver in enumerate(solvers) if solver not in SIDES]
         factored = [i for i, solver in enumerate(solvers) if solver in SIDES]
-        solutions = []
+        solutions, after = [], 0.0
         if factored:
             solutions.append(self._factorised(factored, solvers, covector.residual, parts, wanted))
+            after = token(solutions[0].value[-1][0])
         if iterated:
-            solutions.append(self._iterated(iterated, wanted, tolerance))
+            solutions.append(self._iterated(iterated, wanted, tolerance, after))
         order = np.argsort([*factored, *iterated])
         value = [part for solution in solutions for part in solution.value]
         return Solution(
@@ -122,7 +123,7 @@ class LayeredOperator(lx.AbstractLinearOperator):
 
     def _factorised(self, indices, solvers, residual, parts: Parts, wanted: Parts) -> Solution:
         sides: list[AbstractSide] = []
-        after: Any = 0.0
+        after: Token = 0.0
         for i in indices:
             sides.append(SIDES[solvers[i]].of(self.factors[i], self.mass[i], after))
             after = token(sides[-1].lower)
@@ -130,8 +131,9 @@ class LayeredOperator(lx.AbstractLinearOperator):
         missing = relative_residual(self._apply(indices)(value), tuple(wanted[i] for i in indices))
         return Solution(value, missing, jnp.all(missing <= _USELESS), jnp.zeros(len(indices), int))
 
-    def _iterated(self, indices, wanted: Parts, tolerance: Any) -> Solution:
-        approximate = preconditioner([self.factors[i] for i in indices], tuple(self.mass[i] for i in indices))
+    def _iterated(self, indices, wanted: Parts, tolerance: Any, after: Token) -> Solution:
+        factors, mass = [self.factors[i] for i in indices], tuple(self.mass[i] for i in indices)
+        approximate = preconditioner(factors, mass, after)
         return conjugate_gradients(self._apply(indices), tuple(wanted[i] for i in indices), tolerance, approximate)
 
     def _apply(self, indices) -> Callable[[Parts], Parts]:

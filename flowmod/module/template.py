@@ -40,6 +40,11 @@ def complete(template: PyTree, params: State) -> AbstractModule:
     """
     given = floats(params)
     if template_of(given) != shapes_of(template):
+        if jax.tree.leaves(template_of(given)) == jax.tree.leaves(shapes_of(template)):
+            raise ValueError(
+                f"`params` must be the {type(template).__name__} that this potential or metric was made for, got a "
+                f"{type(params).__name__} with arrays of the same shapes: pass `fm.wrap(model)` if it was wrapped."
+            )
         raise ValueError(
             "`params` must be the parameters of the module that this potential or metric was made for, of shapes "
             f"{_listed(shapes_of(template))}, got {_listed(template_of(given))}: make it anew for another module."

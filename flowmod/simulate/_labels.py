@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from .._tree import floats, label_of
-from ..metric import LAYER_MEASURES, LayerReport
+from ..metric import MEASURES, LayerReport
 
 _MEASURES = {
     "potential": "potential of the flow",
@@ -32,7 +32,7 @@ _PURE = ("iterations", "residual", "condition", "overlap")
 
 def state_labels(ys: Any) -> list[tuple[str, np.ndarray]]:
     """One label for each float leaf: its path, `y` for a bare array, `state.` before what has a meaning already."""
-    taken = {"time", "layer", "best_step", *_MEASURES, *map(layer_label, (*LAYER_FACTS, *LAYER_MEASURES))}
+    taken = {"time", "layer", "best_step", *_MEASURES, *map(layer_label, (*LAYER_FACTS, *MEASURES))}
     labelled = []
     for path, leaf in jax.tree.leaves_with_path(floats(ys)):
         name = (label_of(path) or "y").replace("/", "_")  # a slash is a group in a file
@@ -94,7 +94,7 @@ def _layer_variables(layers: LayerReport | None, units: dict[str, str]) -> dict[
     variables: dict[str, Any] = {"layer": ("layer", np.asarray(layers.layers), {"long_name": "path of a layer"})}
     for name, text in LAYER_FACTS.items():
         variables[layer_label(name)] = "layer", np.asarray(getattr(layers, name)), {"long_name": text}
-    for name, text in LAYER_MEASURES.items():
+    for name, text in MEASURES.items():
         unit = _unit("1" if name in _PURE else None)
         variables[layer_label(name)] = ("time", "layer"), np.asarray(getattr(layers, name)), {"long_name": text} | unit
     best = {"long_name": _BEST_STEP} | _unit(units.get("time"))
@@ -121,7 +121,7 @@ def to_dataframe(trajectory: Any) -> Any:
             columns[name + (f"[{','.join(map(str, index))}]" if index else "")] = column
     columns |= {name: values for name, values, _ in measure_labels(trajectory)}
     if trajectory.layers is not None:
-        for name in LAYER_MEASURES:
+        for name in MEASURES:
             by_layer = trajectory.layers.by_layer(name).items()
             columns |= {f"{layer_label(name)}[{layer}]": np.asarray(column) for layer, column in by_layer}
         columns["best_step"] = np.asarray(trajectory.layers.best_step)

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from .._results import RESULTS
 from .._tree import as_state, combine, floats, label_of
-from ..metric import LAYER_MEASURES, LayerReport
+from ..metric import MEASURES, LayerReport
 from ._labels import LAYER_FACTS, layer_label
 from ._measures import RecordedMeasures
 from .save import FORMAT
@@ -85,7 +85,7 @@ def _layers(values: dict[str, np.ndarray]) -> LayerReport | None:
     if "layer" not in values:
         return None
     fields: dict[str, Any] = {name: tuple(values[layer_label(name)].tolist()) for name in LAYER_FACTS}
-    fields |= {name: values[layer_label(name)] for name in LAYER_MEASURES}
+    fields |= {name: values[layer_label(name)] for name in MEASURES}
     return LayerReport(layers=tuple(values["layer"].tolist()), best_step=values["best_step"], **fields)
 
 

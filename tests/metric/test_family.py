@@ -66,7 +66,7 @@ def test_the_layerwise_metric_from_either_side(example, solver):
 
 
 def test_the_full_metric_is_at_most_as_many_times_the_layerwise_one_as_there_are_layers(example):
-    net, problem, _, K = example
+    net, problem, _, _ = example
     full = np.asarray(fm.FullMetric.of(problem, mass=1e-6)(net).as_matrix())
     block = np.asarray(fm.LayerwiseMetric.of(problem, mass=1e-6)(net).as_matrix())
     ratios = np.linalg.eigvals(np.linalg.solve(block, full)).real

@@ -347,7 +347,7 @@ def test_a_metric_made_for_another_module():
 
 def test_errors_of_output_metrics():
     net, problem = classification()
-    with pytest.raises(ValueError, match="`likelihood` must be one of categorical, .*got 'student'"):
+    with pytest.raises(ValueError, match=r"`likelihood` must be one of categorical, .*got 'student'"):
         fm.OutputFisher("student")
     with pytest.raises(ValueError, match="`factor` must be a matrix, got shape"):
         fm.OutputFactor(jnp.ones(3))
