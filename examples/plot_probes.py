@@ -6,8 +6,8 @@ The rows of a layerwise metric are as many as samples times outputs, and a direc
 With hundreds of outputs a few random combinations of them can stand for all: ``fm.OutputSampled`` draws ``m`` probes
 for each sample, scaled so that the metric is right on average, and says how far off it is.
 
-Here a network with 100 outputs is asked for its step with 1 to 50 probes. The angle to the exact step closes slowly, as
-the noise of a mean does; the time falls with the cube of the rows.
+Here a network with 100 outputs is asked for its step on 300 samples with 1 to 30 probes. The angle to the exact step
+closes as the noise of a mean does, and the time falls with the number of rows.
 """
 
 import time
@@ -30,14 +30,14 @@ plt.rcParams["figure.dpi"] = 160
 keys = jax.random.split(jax.random.key(0), 5)
 teacher = fm.Linear(10, 16, key=keys[0]) >> fm.Pointwise(jnp.tanh) >> fm.Linear(16, 100, key=keys[1])
 student = fm.Linear(10, 16, key=keys[2]) >> fm.Pointwise(jnp.tanh) >> fm.Linear(16, 100, key=keys[3])
-inputs = jax.random.normal(keys[4], (20, 10))
+inputs = jax.random.normal(keys[4], (300, 10))
 problem = fm.Supervised(student, fm.MeanSquaredError(), inputs, jax.vmap(teacher)(inputs))
 exact = fm.OutputIdentity()
 
 
 def step_in(output):
     """The step of the student in the metric of these outputs, as one vector, and its time in milliseconds."""
-    metric = fm.LayerwiseMetric.of(problem, output=output, mass=0.1, solver="rows")
+    metric = fm.LayerwiseMetric.of(problem, output=output, mass=0.1)
     step = eqx.filter_jit(lambda net: fm.steepest_descent(problem, metric, net)[2])
     vector = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(step(student))])
     times = []
@@ -53,7 +53,7 @@ def step_in(output):
 # ----------------------------------------
 
 wanted, whole = step_in(exact)
-probes = np.array([1, 2, 5, 10, 20, 50])
+probes = np.array([1, 3, 10, 30])
 cosines, times, variances = [], [], []
 for m in probes:
     sampled = fm.OutputSampled(exact, int(m), jax.random.key(int(m)))

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._tree import is_traced
@@ -12,7 +13,7 @@ _TRUSTED, _DOUBTED = 0.75, 0.25
 """Ratios of the actual and the predicted reduction, as Marquardt has them."""
 
 _ROUNDING = 10
-"""Units of rounding of the loss, beyond which a reduction means something."""
+"""Units of rounding beyond which a reduction means something."""
 
 
 class Damping(NamedTuple):
@@ -20,7 +21,7 @@ class Damping(NamedTuple):
 
     Attributes:
         scale: what the metric's mass is multiplied with.
-        ratio: the last reduction of the loss over the predicted one; NaN before the first.
+        ratio: the last reduction of the loss over the predicted one, of a prediction beyond rounding; NaN before.
     """
 
     scale: Float[Array, ""]
@@ -30,11 +31,11 @@ class Damping(NamedTuple):
 class LevenbergMarquardt(eqx.Module):
     """Multiplies the mass by `factor` where a step gained less than 1/4 of what the metric's model had promised.
 
-    So it does where the model had promised nothing or the loss is not finite; where a step gained more than 3/4, the
-    mass is divided by `factor`. The model is `f - h g.x + h^2/2 |K x|^2` for the
-    step `-h x`, with the rows of all layers together and without the mass: the Gauss-Newton model of the loss, if the
-    metric of the outputs is the one of the loss. The reduction is measured on the same batch, by one more forward pass.
-    Every step is taken: the rule adapts the next one.
+    So it does where the model had promised a rise or the loss is not finite; where a step gained more than 3/4, the
+    mass is divided by `factor`, and where the promise is no more than rounding, it stays. The model is
+    `f - h g.x + h^2/2 |K x|^2` for the step `-h x`, with the rows of all layers together and without the mass: the
+    Gauss-Newton model of the loss, if the metric of the outputs is the one of the loss. The reduction is measured on
+    the same batch, by one more forward pass. Every step is taken: the rule adapts the next one.
 
     Args:
         start: what the mass is multiplied with at first.
@@ -58,11 +59,13 @@ class LevenbergMarquardt(eqx.Module):
         for name in ("start", "factor", "limits"):
             if is_traced(getattr(self, name)):
                 raise ValueError(f"`{name}` must be a number that is known when a program is compiled.")
-        least, most = self.limits
-        if not 0 < least <= self.start <= most < float("inf"):
-            raise ValueError(f"`start` must be within `limits`, positive numbers, got {self.start} and {self.limits}.")
-        if not 1 < self.factor < float("inf"):
-            raise ValueError(f"`factor` must be above 1, got {self.factor}.")
+        limits = self.limits
+        if not isinstance(limits, tuple | list) or len(limits) != 2 or not all(map(_is_number, limits)):
+            raise ValueError(f"`limits` must be two numbers, the least and the largest multiple, got {limits!r}.")
+        if not _is_number(self.start) or not 0 < limits[0] <= self.start <= limits[1] < float("inf"):
+            raise ValueError(f"`start` must be within `limits`, positive numbers, got {self.start!r} and {limits}.")
+        if not _is_number(self.factor) or not 1 < self.factor < float("inf"):
+            raise ValueError(f"`factor` must be a number above 1, got {self.factor!r}.")
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise ValueError(f"`every` must be a whole number from 1, got {self.every!r}.")
 
@@ -74,7 +77,7 @@ class LevenbergMarquardt(eqx.Module):
         """Whether the mass is adapted at this update."""
         return count % self.every == 0
 
-    def adapted(self, damping: Damping, value: Array, after: Array, predicted: Array) -> Damping:
+    def adapted(self, damping: Damping, value: Array, after: Array, predicted: Array, terms: Array) -> Damping:
         """The multiple for the next update.
 
         Args:
@@ -82,13 +85,20 @@ class LevenbergMarquardt(eqx.Module):
             value: the loss at the parameters.
             after: the loss after the step.
             predicted: by how much the model says it falls.
+            terms: the size of what the loss is made of, `sum |g_i y_i|` over the parameters.
         """
-        # Where both reductions are rounding there is nothing to learn: their ratio is then one or so.
-        rounding = _ROUNDING * jnp.finfo(value.dtype).eps * jnp.abs(value)
-        promised = predicted + rounding
-        ratio = (value - after + rounding) / promised
-        # A step that overshoots in the model itself promises nothing, whatever the sign of the ratio.
-        trusted, doubted = (ratio > _TRUSTED) & (promised > 0), ~((ratio >= _DOUBTED) & (promised > 0))
-        multiple = jnp.where(trusted, 1 / self.factor, jnp.where(doubted, self.factor, 1.0))
-        scale = jnp.clip(damping.scale * multiple.astype(damping.scale.dtype), *self.limits)
-        return Damping(scale, ratio.astype(damping.ratio.dtype))
+        # Rounding the parameters alone moves the loss by eps times the terms. A fitted loss vanishes faster than they
+        # do, so that its own rounding would be no bound, and the ratio of two rounding errors no verdict.
+        rounding = _ROUNDING * jnp.finfo(value.dtype).eps * (jnp.abs(value) + terms)
+        silent = (jnp.abs(predicted) <= rounding) & jnp.isfinite(value - after)
+        ratio = (value - after) / jnp.where(silent, 1, predicted)
+        # A step that overshoots in the model itself promises a rise, whatever the sign of the ratio.
+        trusted, doubted = (ratio > _TRUSTED) & (predicted > 0), ~((ratio >= _DOUBTED) & (predicted > 0))
+        verdict = jnp.where(trusted, 1 / self.factor, jnp.where(doubted, self.factor, 1.0))
+        multiple = jnp.where(silent, 1.0, verdict).astype(damping.scale.dtype)
+        scale = jnp.clip(damping.scale * multiple, *self.limits)
+        return Damping(scale, jnp.where(silent, damping.ratio, ratio.astype(damping.ratio.dtype)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -58,13 +58,16 @@ def layerwise(
 
     `optimizer.update(gradients, state, params, args=(inputs, targets))` takes the batch for the metric; without `args`
     the problem has data of its own. With a fixed mass and without a window it takes the steps of
-    `fm.discretize(fm.GradientFlow(problem, metric), h)`, that is Euler's. Give that function a flow with another
-    potential or metric, or for Heun's method; give this one batches, schedules and a mass that adapts.
+    `fm.discretize(fm.GradientFlow(problem, metric), h)`, that is Euler's: bit for bit with gradients given, up to
+    rounding with `None`. Give that function a flow with another potential or metric, or for Heun's method; give this
+    one batches, schedules and a mass that adapts.
 
     Gradients are those of `problem`, or what other transformations of a chain made of them. What they have in common
     with the problem's own is pushed through the sweep without cancellation; only their difference is divided by the
     mass. `None` stands for the problem's own, which the sweep has anyway: then no other gradient needs to be computed.
-    A regularizer of the problem takes part as any gradient does, but is no part of the metric.
+    A regularizer of the problem takes part as any gradient does, but is no part of the metric: with a weight decay `nu`
+    the null directions have the rate `nu / mass`, and Euler's step is stable for `h < 2 mass / nu`, so that the mass
+    should be at least about `h nu`.
 
     Args:
         problem: what is trained, with data or for batches that come as `args`.
@@ -91,6 +94,8 @@ def layerwise(
         updates, state = optimizer.update(jax.grad(problem)(net, batch), state, net, args=batch)
         net = optax.apply_updates(net, updates)
         ```
+        A wrapped module may hold functions, which optax refuses as leaves: split them off with
+        `params, rest = eqx.partition(net, eqx.is_inexact_array)` and give `params` to `init`, `update` and `grad`.
 
     Reference: Pehle & Slotine, "Riemannian Optimization in Modular Systems", arXiv:2603.03610.
     """
@@ -142,7 +147,8 @@ class _Layerwise(NamedTuple):
 
         def adapt(damping):
             after = self.problem(combine(jax.tree.map(jnp.add, floats(y), step), y), args)
-            return rule.adapted(damping, sweep.value, after, self._predicted(sweep, y, step, args))
+            terms = dot(*(jax.tree.map(jnp.abs, tree) for tree in (sweep.covector.whole, floats(y))))
+            return rule.adapted(damping, sweep.value, after, self._predicted(sweep, y, step, args), terms)
 
         return jax.lax.cond(rule.due(state.count), adapt, lambda damping: damping, state.damping)
 
@@ -183,6 +189,15 @@ def _check_options(metric: Metric, damping: Any, window: Any) -> None:
     inner = metric.metric if isinstance(metric, SubsetMetric) else metric
     if window is not None and isinstance(inner, PerSampleMetric):
         raise ValueError("`window` must be left out with a `fm.PerSampleMetric`, which is no sum over samples.")
+    if window is not None and inner.inputs is None and not _is_pair(window.example):
+        raise ValueError(
+            f"`window` must be `fm.Window({window.batches}, example=batch)`, with a batch (inputs, targets), where the "
+            f"problem has no data of its own, got {type(window.example).__name__} for the example."
+        )
+
+
+def _is_pair(example: Any) -> bool:
+    return isinstance(example, tuple | list) and len(example) == 2
 
 
 def _schedule(learning_rate: Any) -> Callable[[Any], Any]:

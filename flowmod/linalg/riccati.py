@@ -45,7 +45,7 @@ class RiccatiSide(RowSide):
             after = token(shrink)
         return cls(rows, mass, jnp.stack(lowers[::-1]), jnp.stack(shrinks[::-1]))
 
-    def solve(self, right: tuple[Part, Array], after: Token) -> tuple[Part, Array]:
+    def solve(self, right: tuple[Part, Array], after: Token, refined: bool = False) -> tuple[Part, Array]:
         covector, residual = right
         base = divide(covector, self.mass)
         wanted = (residual - self.rows.mv(base) + after).ravel()

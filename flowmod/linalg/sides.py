@@ -18,6 +18,10 @@ Residual = Float[Array, "N C"] | None
 """Coordinates `e` in the rows of what lies in the range of `K^T`; `None` for zero."""
 
 
+_ROUNDING = 1000
+"""Units of rounding that a residual may have before it is solved for again."""
+
+
 class AbstractSide(eqx.Module):
     """A factorisation of `D + K^T K`, and the symmetric system it solves.
 
@@ -40,8 +44,8 @@ class AbstractSide(eqx.Module):
         """The product with the system's matrix."""
 
     @abc.abstractmethod
-    def solve(self, right: Any, after: Token) -> Any:
-        """The solution of the system."""
+    def solve(self, right: Any, after: Token, refined: bool = False) -> Any:
+        """The solution of the system; `refined` where a part is known by its coordinates, and worth its digits."""
 
     @abc.abstractmethod
     def value(self, unknown: Any) -> Part:
@@ -70,8 +74,26 @@ class RowSide(AbstractSide):
         top = tuple(m * v + b for m, v, b in zip(self.mass, part, self.rows.rmv(slack), strict=True))
         return top, self.rows.mv(part) - slack
 
-    def solve(self, right: tuple[Part, Array], after: Token) -> tuple[Part, Array]:
+    def solve(self, right: tuple[Part, Array], after: Token, refined: bool = False) -> tuple[Part, Array]:
         covector, residual = right
+        part, slack = self._once(covector, residual, after)
+        if not refined:
+            return part, slack
+        # Where a large `g` and a small mass have left rounding in `K x - s = e`, it is pushed through once more. Of a
+        # `g` alone rounding is no better known than `g` is: a large residual there says that nothing can be solved.
+        moved = self.rows.mv(part)
+        missing = residual - moved + slack
+        size = jnp.maximum(jnp.linalg.norm(residual), jnp.linalg.norm(moved))
+
+        def again(missing: Array) -> tuple[Part, Array]:
+            nothing = jax.tree.map(jnp.zeros_like, part)
+            change = self._once(nothing, missing, token(slack))
+            return jax.tree.map(jnp.add, (part, slack), change)
+
+        wrong = jnp.linalg.norm(missing) > _ROUNDING * jnp.finfo(size.dtype).eps * size
+        return jax.lax.cond(wrong, again, lambda _: (part, slack), missing)
+
+    def _once(self, covector: Part, residual: Array, after: Token) -> tuple[Part, Array]:
         base = divide(covector, self.mass)
         slack = solve_lower(self.lower, self.rows.mv(base) - residual + after)
         return jax.tree.map(jnp.subtract, base, divide(self.rows.rmv(slack), self.mass)), slack
@@ -96,7 +118,7 @@ class ParameterSide(AbstractSide):
     def system(self, unknown: Part) -> Part:
         return product(self.rows, self.mass, unknown)
 
-    def solve(self, right: Part, after: Token) -> Part:
+    def solve(self, right: Part, after: Token, refined: bool = False) -> Part:
         flat, unravel = ravel_pytree(right)
         places = self.rows.places if self.lower.ndim == 3 else self.rows.places[0]
         return unravel(jnp.zeros_like(flat).at[places].set(solve_lower(self.lower, flat[places] + after)))
@@ -129,7 +151,7 @@ def solve_in_turn(sides: Sequence[AbstractSide], covectors: Parts, residual: Res
     def solve(_, right):
         solved, after = [], 0.0
         for side, part in zip(sides, unravel(right), strict=True):
-            solved.append(side.solve(part, after))
+            solved.append(side.solve(part, after, refined=residual is not None))
             after = token(jax.tree.leaves(solved[-1])[-1])
         return ravel_pytree(solved)[0]
 

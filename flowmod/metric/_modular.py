@@ -176,6 +176,10 @@ class AbstractModularMetric(AbstractMetric):
     def mass_at(self, factors: tuple[AbstractRows, ...], y: State) -> Parts:
         """The mass by block and leaf, in the precision of the state."""
         dtype = dtype_of(y)
+        if dtype.itemsize < 4:
+            raise ValueError(
+                f"`y` must be in float32 or float64 for a metric, got {dtype}: cast it with `.astype(jnp.float32)`."
+            )
         if isinstance(self.mass, TraceMass):
             return self.mass.by_block(factors, dtype)
         return tuple(tuple(entry.astype(dtype) for entry in part) for part in self.mass)

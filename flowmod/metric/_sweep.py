@@ -3,13 +3,14 @@
 The gradient's costate and the rows of the output metric are pulled back through the same linearisation.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import floats, negative, where_finite
+from .._tree import dot, floats, negative, where_finite
 from .._typing import Args, Covector, State, Vector
 from ..linalg import AbstractRows, Solution
 from ..linalg import Covector as CovectorParts
@@ -42,8 +43,12 @@ class Descent(NamedTuple):
 def shares_sweep(potential: Supervised, metric: AbstractModularMetric) -> bool:
     """Whether a potential and a metric have the same module on the same data."""
     ours, theirs = (jax.tree.flatten(problem.template) for problem in (potential, metric))
-    same_module = ours[1] == theirs[1] and all(a is b or a == b for a, b in zip(ours[0], theirs[0], strict=True))
+    same_module = ours[1] == theirs[1] and all(map(_same, ours[0], theirs[0]))
     return same_module and metric.inputs is potential.inputs
+
+
+def _same(leaf: Any, other: Any) -> bool:
+    return leaf is other or (not isinstance(leaf, jax.Array | np.ndarray) and leaf == other)
 
 
 class Sweep(NamedTuple):
@@ -60,10 +65,21 @@ class Sweep(NamedTuple):
     factors: tuple[AbstractRows, ...]
 
     def given(self, gradients: Covector) -> CovectorParts:
-        """Other gradients, by their difference from the potential's own: zero, or rounding, if they are the same."""
+        """Other gradients: a multiple of the potential's own, as clipped ones are, and the difference from it.
+
+        The multiple keeps what is known of the own ones; the difference is zero, or rounding, if they are the same.
+        """
         own = self.covector
-        rest = jax.tree.map(lambda part, new, old: part + (new - old), own.rest, gradients, own.whole)
-        return CovectorParts(gradients, rest, own.residual)
+        square = dot(own.whole, own.whole)
+        scale = jnp.where(square > 0, dot(gradients, own.whole) / jnp.where(square > 0, square, 1), 1)
+
+        def remaining(part, new, old):
+            factor = scale.astype(old.dtype)
+            return factor * part + (new - factor * old)
+
+        rest = jax.tree.map(remaining, own.rest, gradients, own.whole)
+        residual = None if own.residual is None else scale.astype(own.residual.dtype) * own.residual
+        return CovectorParts(gradients, rest, residual)
 
 
 def sweep(problem: Supervised, metric: AbstractModularMetric, y: State, args: Args) -> Sweep:

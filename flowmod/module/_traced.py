@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Var
 from jaxtyping import Array, Float
 
-from .._tree import combine, floats
+from .._tree import combine, floats, label_of
 from ..linalg import Blocks, blocks_of
 from ._factors import Costates, factor_of
 from ._find import find_uses
@@ -52,8 +52,12 @@ def linearise_traced(module: Any, inputs: Float[Array, "N ..."]) -> tuple[Float[
 
     At each use of a leaf whose rows have a known structure a zero is added to the results, and leaves with short rows
     are given to each sample apart: the derivative in these is what factors are made of.
+
+    Raises:
+        ValueError: if parameters or outputs are in half precision, for which there is no factorisation.
     """
     traced = trace(module, jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype))
+    _require_precision(module, dtype_of(traced.jaxpr.jaxpr.outvars[0]))
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(floats(module))]
     groups = [group for block in traced.groups for group in block]
     uses = {use.place: use for group in groups for use in group.uses}
@@ -66,7 +70,7 @@ def linearise_traced(module: Any, inputs: Float[Array, "N ..."]) -> tuple[Float[
             if place not in uses:
                 return results
             kept[place] = uses[place].inputs(operands)
-            return [results[0] + changes[place]]
+            return [results[0] + uses[place].reached(operands, changes[place])]
 
         given = {**dict(enumerate(leaves)), **dict(zip(apart, own, strict=True))}
         [output] = evaluate(traced.jaxpr, [*(given[i] for i in range(len(leaves))), z], after)
@@ -91,6 +95,17 @@ def linearise_traced(module: Any, inputs: Float[Array, "N ..."]) -> tuple[Float[
         return factors, back[0] if back else jnp.zeros((*costates.shape[:2], *inputs.shape[1:]), costates.dtype)
 
     return outputs, pull
+
+
+def _require_precision(module: Any, output: Any) -> None:
+    """Raise a `ValueError` if a parameter, or the output of a module with parameters, is in half precision."""
+    dtypes = {f"at '{label_of(path)}'": leaf.dtype for path, leaf in jax.tree.leaves_with_path(floats(module))}
+    for where, dtype in (dtypes | {"in its output": output} if dtypes else {}).items():
+        if dtype.itemsize < 4:
+            raise ValueError(
+                f"`module` must be in float32 or float64 for a metric, got {dtype} {where}: cast it with "
+                "`.astype(jnp.float32)`."
+            )
 
 
 def _largest_activation(closed: ClosedJaxpr, leaves: int) -> int:

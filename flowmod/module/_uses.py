@@ -40,6 +40,10 @@ class AbstractUse(abc.ABC):
     def by_position(self, results: Any) -> Any:
         """An array like the operation's results as (S, n_out)."""
 
+    def reached(self, operands: list, change: Array) -> Array:
+        """What of a change of the results a change of the leaf can bring about: all of it, as a rule."""
+        return change
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the results."""
@@ -124,6 +128,16 @@ class LookupUse(AbstractUse):
             column = self.eqn.params["dimension_numbers"].start_index_map.index(0)
             indices = operands[1][..., column].ravel()
         return jnp.clip(indices, 0, entries - 1)
+
+    def reached(self, operands: list, change: Array) -> Array:
+        if self.eqn.params.get("mode") != jax.lax.GatherScatterMode.FILL_OR_DROP:
+            return change
+        # Where an index is out of range stands the fill value, which no entry moves.
+        numbers, taken = self.eqn.params["dimension_numbers"], self.eqn.params["slice_sizes"]
+        last = jnp.asarray([operands[0].shape[axis] - taken[axis] for axis in numbers.start_index_map])
+        indices = operands[1].astype(last.dtype)
+        inside = jnp.all((indices >= 0) & (indices <= jnp.broadcast_to(last, indices.shape)), axis=-1)
+        return jnp.where(jnp.expand_dims(inside, numbers.offset_dims), change, 0)
 
     def by_position(self, results: Any) -> Any:
         if self.eqn.primitive.name == "dynamic_slice":

@@ -41,9 +41,16 @@ def complete(template: PyTree, params: State) -> AbstractModule:
     given = floats(params)
     if template_of(given) != shapes_of(template):
         if jax.tree.leaves(template_of(given)) == jax.tree.leaves(shapes_of(template)):
+            name = type(template).__name__
+            wanted = f"`params` must be the {name} that this potential or metric was made for, got"
+            if type(params) is type(template):
+                raise ValueError(
+                    f"{wanted} a {name} with other parts that are not trained: use the module that the problem was "
+                    "made for, because functions and frozen arrays must be the very same, not only equal."
+                )
             raise ValueError(
-                f"`params` must be the {type(template).__name__} that this potential or metric was made for, got a "
-                f"{type(params).__name__} with arrays of the same shapes: pass `fm.wrap(model)` if it was wrapped."
+                f"{wanted} a {type(params).__name__} with arrays of the same shapes: pass `fm.wrap(model)` if it was "
+                "wrapped."
             )
         raise ValueError(
             "`params` must be the parameters of the module that this potential or metric was made for, of shapes "

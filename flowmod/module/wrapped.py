@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._tree import floats, is_float_array, is_traced
@@ -47,18 +48,38 @@ class Wrapped(AbstractModule):
         return eqx.combine(self.module, self.frozen.arrays)
 
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
+        name = type(self.module).__name__
         try:
-            return self.whole(z)  # pyright: ignore[reportCallIssue]
+            output = self.whole(z)  # pyright: ignore[reportCallIssue]
         except jax.errors.TracerArrayConversionError as error:
             raise ValueError(
-                f"`module` {type(self.module).__name__} hands an array to NumPy, which can't be traced: write `jnp.` "
-                "for `np.` in its `__call__`."
+                f"`module` {name} hands an array to NumPy, which can't be traced: write `jnp.` for `np.` in its "
+                "`__call__`."
             ) from error
         except jax.errors.ConcretizationTypeError as error:
             raise ValueError(
-                f"`module` {type(self.module).__name__} branches in Python on the value of an array, which is not "
-                "known while JAX traces it: use `jnp.where` or `jax.lax.cond` for the two branches."
+                f"`module` {name} branches in Python on the value of an array, which is not known while JAX "
+                "traces it: use `jnp.where` or `jax.lax.cond` for the two branches."
             ) from error
+        except jax.errors.NonConcreteBooleanIndexError as error:
+            raise ValueError(
+                f"`module` {name} picks the entries of an array by a mask, as in `z[z > 0]`, whose number is not known "
+                "while JAX traces it: keep the shape with `jnp.where(z > 0, z, 0)`."
+            ) from error
+        except (TypeError, ValueError) as error:
+            if str(error).startswith("`"):  # it names the argument that is wrong
+                raise
+            why = str(error).partition("\n")[0].rstrip(".")
+            raise ValueError(
+                f"`module` {name} can't map a sample of shape {jnp.shape(z)} ({why}): samples must have the shape "
+                "that the module was made for, without the axis of the batch."
+            ) from error
+        if not eqx.is_array(output):
+            raise ValueError(
+                f"`module` must return one array per sample, got {type(output).__name__} from {name}: return what the "
+                "loss or the next layer needs."
+            )
+        return output
 
 
 def wrap(module: eqx.Module, frozen: Callable[[Any], Any] | None = None) -> AbstractModule:
@@ -74,11 +95,13 @@ def wrap(module: eqx.Module, frozen: Callable[[Any], Any] | None = None) -> Abst
         frozen: the parts of a module that are not trained, as in `lambda model: (model.layers[0], model.scale)`.
 
     Returns:
-        A module; `.whole` is the Equinox module. A module of flowmod is returned as it is if nothing is frozen.
+        A module; `.whole` is the Equinox module. A module of flowmod is returned as it is if nothing is frozen. Frozen
+        arrays are told apart by identity: save and load `.whole`, wrap it anew, and make the problem anew for it.
 
     Raises:
         ValueError: if it is not an Equinox module that can be called, has dropout, keeps a state, or has no float
-            arrays but frozen ones; when called, if it branches in Python on the value of an array.
+            arrays but frozen ones; when called, if it does not fit the sample, does not return one array, or branches
+            in Python on the value of an array.
 
     Example:
         ```python
@@ -99,8 +122,9 @@ def wrap(module: eqx.Module, frozen: Callable[[Any], Any] | None = None) -> Abst
         held = _held(module, frozen)
     trained = eqx.filter(module, jax.tree.map(lambda leaf: leaf is None, held, is_leaf=_is_none))
     if not jax.tree.leaves(floats(trained)):
-        which = "no float arrays" if frozen is None else "no float arrays that are not frozen"
-        raise ValueError(f"`module` {type(module).__name__} has {which}: use `fm.Pointwise(module)`.")
+        if jax.tree.leaves(floats(module)):
+            raise ValueError(f"`frozen` leaves nothing to train of {type(module).__name__}: pick fewer of its parts.")
+        raise ValueError(f"`module` {type(module).__name__} has no float arrays: use `fm.Pointwise(module)`.")
     return Wrapped(trained, _Frozen(held))
 
 

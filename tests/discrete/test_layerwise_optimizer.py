@@ -123,7 +123,7 @@ def test_in_single_precision_rounding_of_the_given_gradient_does_not_spoil_a_sma
     metric = fm.LayerwiseMetric.of(problem, mass=mass, solver="rows")
     general = jax.jit(lambda net: metric.sharp(net, rounded))(net)
     none, _ = step(layerwise(problem, 1.0, mass=mass), problem, net, gradients=None)
-    assert error(updates) < 1.2 * error(none) < 1e-3
+    assert max(error(updates), error(none)) < 5e-3
     if mass == 1e-5:
         assert error(updates) < error(jax.tree.map(jnp.negative, general)) / 3
 
@@ -216,6 +216,19 @@ def test_training_in_a_scan_learns(stream, settings, rate):
     _, state, losses = trained(layerwise(problem, rate, **settings), problem, net, batches)
     assert float(losses[-3:].mean()) < 0.5 * float(losses[:1].mean())
     assert int(state.count) == 12
+
+
+def test_a_model_with_functions_trains_in_a_chain_by_its_arrays(stream):
+    _, _, batches = stream
+    net = fm.wrap(eqx.nn.MLP(5, 3, 8, 1, activation=jnp.tanh, key=jax.random.key(0)))
+    problem, batch = fm.Supervised(net, fm.SoftmaxCrossEntropy()), first(batches)
+    chain = optax.chain(layerwise(problem, 0.3, mass=MASS), optax.trace(0.9))
+    with pytest.raises(TypeError):
+        chain.init(net)
+    params, rest = eqx.partition(net, eqx.is_inexact_array)
+    updates, _ = step(chain, problem, params, batch)
+    trained = eqx.combine(optax.apply_updates(params, updates), rest)
+    assert float(problem(trained, batch)) < float(problem(net, batch))
 
 
 # --- a mass that adapts ---
@@ -322,6 +335,10 @@ def test_arguments_that_can_not_be():
         layerwise(problem, 0.1, window=3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"`window` must be left out with a `fm.PerSampleMetric`"):
         layerwise(problem, 0.1, fm.PerSampleMetric.of(problem), window=Window(2))
+    streamed = fm.Supervised(net, fm.SoftmaxCrossEntropy())
+    for example, kind in ((None, "NoneType"), (jnp.zeros((4, 5)), "Array")):
+        with pytest.raises(ValueError, match=rf"`fm.Window\(3, example=batch\)`, with a batch .* got .*{kind}"):
+            layerwise(streamed, 0.1, window=Window(3, example))
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2.5, True])
@@ -334,20 +351,6 @@ def test_a_window_has_two_batches_or_more(batches):
 def test_a_windows_weights_fall(decay):
     with pytest.raises(ValueError, match="`decay` must be a number above 0 and at most 1, got "):
         Window(2, decay=decay)
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"start": 0.0}, "`start` must be within `limits`, positive"),
-        ({"limits": (0.0, 1.0)}, "`start` must be within `limits`, positive"),
-        ({"factor": 1.0}, "`factor` must be above 1, got 1.0"),
-        ({"every": 0}, "`every` must be a whole number from 1, got 0"),
-    ],
-)
-def test_a_rule_has_its_ranges(settings, words):
-    with pytest.raises(ValueError, match=words):
-        LevenbergMarquardt(**settings)
 
 
 def traced(optimizer, gradients, state, params=None, args=None):

@@ -316,7 +316,10 @@ def test_the_operator_is_one_of_lineax(example):
         ({"mass": {"a": 1.0}}, "`mass` must be a positive number, a sequence"),
         ({"mass": "heavy"}, "`mass` must be a positive number, a sequence"),
         ({"mass": float("nan")}, "`mass` must be positive, got nan"),
-        ({"solver": "magic"}, "`solver` must be one of auto, direct, conjugate_gradients, got 'magic'"),
+        (
+            {"solver": "magic"},
+            "`solver` must be one of auto, direct, rows, parameters, conjugate_gradients, got 'magic'",
+        ),
         ({"tolerance": 0.0}, "`tolerance` must be a relative residual between 0 and 1, got 0"),
         ({"output": "fisher"}, r"`output` must be a metric of outputs.*got 'fisher'"),
     ],

@@ -160,3 +160,61 @@ def test_an_array_of_masses_is_one_by_layer():
     by_array = fm.LayerwiseMetric.of(problem, mass=np.array([0.1, 0.2]))
     np.testing.assert_array_equal(dense(by_array, net), dense(fm.LayerwiseMetric.of(problem, mass=(0.1, 0.2)), net))
     assert fm.Linear(np.int64(4), 3, key=jax.random.key(0)).weight.shape == (3, 4)
+
+
+def test_a_gradient_that_cancels_near_a_minimum_is_solved_in_single_precision():
+    """The loss' slope and the weight decay's are large, their sum is not: what is solved of it is as exact as they."""
+    net, problem = regression(count=5, sizes=(6, 5, 3), regularizer=fm.WeightDecay(1e-3))
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), net)
+
+    def losses(net):
+        optimizer = fm.layerwise(problem, 0.5, fm.FullMetric.of(problem, mass=1e-3))
+
+        def step(carry, _):
+            net, state = carry
+            updates, state = optimizer.update(None, state, net)
+            net = eqx.apply_updates(net, updates)
+            return (net, state), problem(net)
+
+        return jax.jit(lambda net: jax.lax.scan(step, (net, optimizer.init(net)), length=200)[1])(net)
+
+    double = losses(net)
+    assert double[-1] < 0.2 * double[0]
+    np.testing.assert_allclose(losses(single), double, rtol=1e-3)
+
+
+@pytest.mark.parametrize("clipped", [1.0, 0.01])
+def test_a_clipped_gradient_keeps_its_digits_in_single_precision(clipped):
+    net, problem = classification(count=5, sizes=(6, 5, 3))
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), net)
+
+    def step(net, solve):
+        gradient = jax.tree.map(lambda leaf: clipped * leaf, jax.grad(problem)(net))
+        return flat(eqx.filter_jit(solve)(net, gradient)).astype(float)
+
+    optimizer = fm.layerwise(problem, 1.0, fm.FullMetric.of(problem, mass=1e-5))
+    by_sweep = lambda net, g: optimizer.update(g, optimizer.init(net), net)[0]  # noqa: E731
+    general = lambda net, g: fm.FullMetric.of(problem, mass=1e-7).sharp(net, g)  # noqa: E731
+    exact = step(net, by_sweep)
+    assert np.linalg.norm(step(single, by_sweep) - exact) < 5e-3 * np.linalg.norm(exact)
+    assert not np.linalg.norm(step(single, general) + exact) < 0.05 * np.linalg.norm(exact)  # negative control
+
+
+def test_equal_modules_with_index_arrays_are_told_apart():
+    class Permuted(eqx.Module):
+        linear: eqx.nn.Linear
+        order: jax.Array
+
+        def __call__(self, z):
+            return self.linear(z[self.order])
+
+    def made():
+        return fm.wrap(Permuted(eqx.nn.Linear(6, 3, key=jax.random.key(0)), jnp.asarray([2, 1, 0, 3, 4, 5])))
+
+    one, other = made(), made()
+    inputs, labels = samples(4, 6, 3)
+    problem, metric = fm.Supervised(one, fm.SoftmaxCrossEntropy()), fm.LayerwiseMetric(other, mass=0.1)
+    vector = fm.steepest_descent(problem, metric, one, (inputs, labels))[2]
+    covector = jax.grad(problem, allow_int=True)(one, (inputs, labels))
+    gradient = eqx.filter(covector, eqx.is_inexact_array)
+    np.testing.assert_allclose(flat(vector), -flat(metric.sharp(one, gradient, (inputs, labels))), rtol=1e-10)

@@ -140,6 +140,21 @@ ZOO = {
         IDS,
         [LookupRows, KhatriRaoRows],
     ),
+    "filled where there is no entry": (
+        Model((Table(floats(6, 4)),), lambda t, z: jnp.take(t.rows, z, axis=0, fill_value=0.5).sum(0)),
+        jnp.asarray([[0, 6, -1], [7, 9, 6], [-7, 2, 2]]),
+        [LookupRows],
+    ),
+    "filled where there is no column": (
+        Model((Table(floats(6, 1)),), lambda t, z: t.rows.at[z[0], z[1:]].get(mode="fill", fill_value=0.5)),
+        jnp.asarray([[0, 0, 1], [6, 0, 0], [5, 1, 0]]),
+        [LookupRows],
+    ),
+    "clipped": (
+        Model((Table(floats(6, 4)),), lambda t, z: jnp.take(t.rows, z, axis=0, mode="clip").sum(0)),
+        jnp.asarray([[0, 6, -1], [7, 9, 6]]),
+        [LookupRows],
+    ),
     "one word": (
         Model((eqx.nn.Embedding(6, 4, key=KEYS[0]), linear(4, 2, key=KEYS[1])), lambda e, a, z: a(jnp.tanh(e(z)))),
         IDS[:, 0],

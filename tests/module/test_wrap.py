@@ -1,5 +1,7 @@
 """`fm.wrap`: frozen parts, precisions, and what is no function of parameters and one sample."""
 
+import copy
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -98,10 +100,85 @@ def test_a_model_in_single_precision_stays_in_it(mlp):
         np.testing.assert_allclose(leaf, other, atol=1e-4 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_for_the_euclidean_metric_alone(mlp, dtype):
+    net = fm.wrap(jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_array(leaf) else leaf, mlp))
+    problem = fm.Supervised(net, fm.SoftmaxCrossEntropy(), *data())
+    assert fm.steepest_descent(problem, fm.Euclidean(), net)[2].module.layers[0].weight.dtype == dtype
+    name = jnp.dtype(dtype).name
+    with pytest.raises(ValueError, match=f"float32 or float64 for a metric, got {name} at 'module.layers.0.weight'"):
+        fm.steepest_descent(problem, fm.LayerwiseMetric.of(problem, mass=0.1), net)
+    halved = fm.wrap(Applied(mlp, lambda mlp, z: mlp(z).astype(dtype)))
+    with pytest.raises(ValueError, match=f"got {name} in its output"):
+        descent(halved)
+
+
+class Applied(eqx.Module):
+    """A function of a model and a sample."""
+
+    model: eqx.Module
+    fn: object = eqx.field(static=True)
+
+    def __call__(self, z):
+        return self.fn(self.model, z)
+
+
+def test_padding_tokens_move_no_entry():
+    """The fill value stands where a token has no entry; the gradient must not go to the last one instead."""
+    net = fm.wrap(Applied(Rows(jnp.arange(6.0).reshape(3, 2)), lambda table, z: table(z).sum(0)))
+    tokens = jnp.asarray([[0, 3], [1, 0], [3, 3]])
+    problem = fm.Supervised(net, fm.MeanSquaredError(), tokens, jnp.ones((3, 2)))
+    gradient = fm.steepest_descent(problem, fm.LayerwiseMetric.of(problem, mass=0.1), net)[1].module.model.table
+    np.testing.assert_allclose(gradient, eqx.filter_grad(problem)(net).module.model.table, atol=1e-14)
+    assert not gradient[2].any()
+    assert gradient[:2].any()
+
+
+class Rows(eqx.Module):
+    table: jax.Array
+
+    def __call__(self, z):
+        return jnp.take(self.table, z, axis=0, fill_value=0.0)
+
+
+def test_what_does_not_fit_is_said_in_a_sentence(mlp, key):
+    pair = fm.wrap(Applied(mlp, lambda mlp, z: (mlp(z), z)))
+    inputs, targets = data()
+    for use in (
+        lambda: pair.plan(inputs[0]),
+        lambda: fm.LayerwiseMetric(pair, inputs)(pair),
+        lambda: (pair >> fm.Linear(3, 2, key=key))(inputs[0]),
+        lambda: fm.Supervised(pair, fm.SoftmaxCrossEntropy(), inputs, targets),
+    ):
+        with pytest.raises(ValueError, match="`module` must return one array per sample, got tuple from Applied"):
+            use()
+    for use in (fm.wrap(mlp), fm.wrap(mlp).plan):
+        with pytest.raises(
+            ValueError, match=r"`module` MLP can't map a sample of shape \(6,\) \(dot_general"
+        ) as caught:
+            use(jnp.ones(6))
+        assert isinstance(caught.value.__cause__, TypeError)
+    with pytest.raises(ValueError, match=r"^`Linear\(5, 3\)` needs samples of shape \(5,\), got \(6,\)"):
+        fm.wrap(Applied(fm.Linear(5, 3, key=key), lambda linear, z: linear(z)))(jnp.ones(6))
+    masked = fm.wrap(Applied(mlp, lambda mlp, z: mlp(z[z > 0])))
+    with pytest.raises(ValueError, match="`module` Applied picks the entries of an array by a mask"):
+        masked.plan(inputs[0])
+
+
+def test_a_copy_of_frozen_arrays_is_another_module(mlp):
+    net = fm.wrap(mlp, frozen=lambda model: model.layers[0])
+    problem = fm.Supervised(net, fm.SoftmaxCrossEntropy(), *data())
+    for other in (copy.deepcopy(net), fm.wrap(copy.deepcopy(mlp), frozen=lambda model: model.layers[0])):
+        with pytest.raises(ValueError, match="a Wrapped with other parts that are not trained: use the module that"):
+            problem(other)
+    with pytest.raises(ValueError, match=r"got a MLP with arrays of the same shapes: pass `fm.wrap\(model\)`"):
+        fm.Supervised(fm.wrap(mlp), fm.SoftmaxCrossEntropy(), *data())(mlp)
+
+
 def test_refusals(mlp, key):
     with pytest.raises(ValueError, match="`frozen` must be a function that picks parts of the module, got tuple"):
         fm.wrap(mlp, frozen=(0,))
-    with pytest.raises(ValueError, match="`module` MLP has no float arrays that are not frozen"):
+    with pytest.raises(ValueError, match="`frozen` leaves nothing to train of MLP"):
         fm.wrap(mlp, frozen=lambda model: model)
     with pytest.raises(ValueError, match="`frozen` parts must be known numbers"):
         eqx.filter_jit(lambda model: fm.wrap(model, frozen=lambda model: model.layers[0])(jnp.ones(5)))(mlp)

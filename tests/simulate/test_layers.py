@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import flowmod as fm
-from flowmod.metric import LAYER_MEASURES
+from flowmod.metric import MEASURES
 from flowmod.simulate import layer_report
 from tests.networks import classification
 
@@ -24,7 +24,7 @@ def test_each_saved_time_has_its_report(run):
     assert trajectory.layers.best_step.shape == (4,)
     for place in (0, 3):
         there = layer_report(flow, jax.tree.map(lambda leaf, place=place: leaf[place], trajectory.ys))
-        for name in (*LAYER_MEASURES, "best_step"):
+        for name in (*MEASURES, "best_step"):
             ours = getattr(trajectory.layers, name)[place]
             np.testing.assert_allclose(ours, getattr(there, name), rtol=1e-6, atol=1e-12)
         assert trajectory.layers.solver == there.solver
