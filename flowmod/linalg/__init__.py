@@ -9,7 +9,6 @@ from .conjugate_gradients import conjugate_gradients as conjugate_gradients
 from .cost import cheapest as cheapest
 from .diagonal_plus_gram import DiagonalPlusGram as DiagonalPlusGram
 from .diagonal_plus_gram import Woodbury as Woodbury
-from .in_turn import cholesky_in_turn as cholesky_in_turn
 from .lanczos import LeadingEigenpair as LeadingEigenpair
 from .lanczos import Product as Product
 from .lanczos import leading_eigenpair as leading_eigenpair

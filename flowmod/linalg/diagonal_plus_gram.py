@@ -12,7 +12,7 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from .blocks import Part
-from .in_turn import Token, cholesky
+from .in_turn import cholesky
 from .lineax_rules import symmetric_positive
 from .psd_sqrt import psd_sqrt
 from .rows import AbstractRows
@@ -25,6 +25,7 @@ from .sides import (
     inner_matrix,
     matrices_by_layer,
     product,
+    smaller_side,
     solve_in_turn,
 )
 
@@ -63,10 +64,10 @@ class DiagonalPlusGram(lx.AbstractLinearOperator):
             dense = dense.at[place[:, None], place[None, :]].set(matrix)
         return dense
 
-    def factorise(self, after: Token = 0.0) -> AbstractSide:
-        """A Cholesky factorisation on the side with the smaller matrix; `after` is a zero that it waits for."""
-        side = RowSide if self.rows.count <= self.rows.columns else ParameterSide
-        return side.of(self.rows, self.diagonal, after)
+    def factorise(self) -> AbstractSide:
+        """A Cholesky factorisation on the side with the smaller matrix."""
+        side = RowSide if smaller_side(self.rows, self.diagonal) == "rows" else ParameterSide
+        return side.of(self.rows, self.diagonal)
 
     def solve(self, covector: Part, residual: Residual = None) -> Part:
         """`(D + K^T K)^-1 (covector + K^T residual)`; a derivative costs one more solve.

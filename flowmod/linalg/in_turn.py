@@ -4,8 +4,6 @@ On a machine with two cores factorisations that are batched, or do not wait for 
 other's parts: for ever. So each gets a zero that only the one before can tell.
 """
 
-from collections.abc import Iterable
-
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
@@ -26,15 +24,6 @@ def cholesky(matrix: Float[Array, "*L n n"], after: Token = 0.0) -> Float[Array,
     if matrix.ndim == 3:
         return jax.lax.map(lambda one: jnp.linalg.cholesky(one + after), matrix)
     return jnp.linalg.cholesky(matrix + after)
-
-
-def cholesky_in_turn(matrices: Iterable[Float[Array, "*L n n"]]) -> list[Float[Array, "*L n n"]]:
-    """The lower Cholesky factors of matrices or stacks of them; NaN where one is not positive."""
-    lowers, after = [], 0.0
-    for matrix in matrices:
-        lowers.append(cholesky(matrix, after))
-        after = token(lowers[-1])
-    return lowers
 
 
 def solve_lower(lower: Float[Array, "*L n n"], right: Float[Array, "..."]) -> Float[Array, "..."]:

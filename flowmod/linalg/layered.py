@@ -1,6 +1,6 @@
 """The operator `D + K^T K`, block by block, on the tree of a state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,7 +19,7 @@ from .lineax_rules import symmetric_positive
 from .preconditioner import preconditioner
 from .riccati import RiccatiSide
 from .rows import AbstractRows
-from .sides import AbstractSide, ParameterSide, Residual, RowSide, product, solve_in_turn
+from .sides import AbstractSide, ParameterSide, Residual, RowSide, smaller_side, solve_in_turn
 
 
 class Covector(NamedTuple):
@@ -75,7 +75,7 @@ class LayeredOperator(lx.AbstractLinearOperator):
 
     def apply(self, parts: Parts) -> Parts:
         """The product by block and leaf."""
-        return tuple(product(f, m, part) for f, m, part in zip(self.factors, self.mass, parts, strict=True))
+        return tuple(operator.mv(part) for operator, part in zip(self.operators, parts, strict=True))
 
     def solve(self, covector: Covector, solvers: Sequence[str], tolerance: Any) -> Solution:
         """`M^-1 covector`, by block.
@@ -106,10 +106,8 @@ class LayeredOperator(lx.AbstractLinearOperator):
 
     def factorise(self) -> Callable[[PyTree], PyTree]:
         """`covector -> M^-1 covector` with the factorisations done once, on the smaller side of each block."""
-        sides, after = [], 0.0
-        for operator in self.operators:
-            sides.append(operator.factorise(after))
-            after = token(sides[-1].lower)
+        smaller = [smaller_side(operator.rows, operator.diagonal) for operator in self.operators]
+        sides = self._sides(range(len(smaller)), smaller)
         return lambda covector: self.blocks.join(solve_in_turn(sides, self.blocks.split(covector)), self.like)
 
     def as_matrix(self) -> Float[Array, "P P"]:
@@ -121,12 +119,16 @@ class LayeredOperator(lx.AbstractLinearOperator):
             dense = dense.at[place[:, None], place[None, :]].set(matrix)
         return dense
 
-    def _factorised(self, indices, solvers, residual, parts: Parts, wanted: Parts) -> Solution:
-        sides: list[AbstractSide] = []
-        after: Token = 0.0
+    def _sides(self, indices: Iterable[int], solvers: Sequence[str]) -> list[AbstractSide]:
+        """The factorisations of blocks, one after the other."""
+        sides, after = [], 0.0
         for i in indices:
             sides.append(SIDES[solvers[i]].of(self.factors[i], self.mass[i], after))
             after = token(sides[-1].lower)
+        return sides
+
+    def _factorised(self, indices, solvers, residual, parts: Parts, wanted: Parts) -> Solution:
+        sides = self._sides(indices, solvers)
         wanted, parts = (tuple(tree[i] for i in indices) for tree in (wanted, parts))
         value = solve_in_turn(sides, parts, residual)
         missing = relative_residual(self._apply(indices)(value), wanted)
@@ -143,9 +145,7 @@ class LayeredOperator(lx.AbstractLinearOperator):
         return conjugate_gradients(self._apply(indices), tuple(wanted[i] for i in indices), tolerance, approximate)
 
     def _apply(self, indices) -> Callable[[Parts], Parts]:
-        return lambda parts: tuple(
-            product(self.factors[i], self.mass[i], part) for i, part in zip(indices, parts, strict=True)
-        )
+        return lambda parts: tuple(self.operators[i].mv(part) for i, part in zip(indices, parts, strict=True))
 
     def transpose(self) -> "LayeredOperator":
         return self

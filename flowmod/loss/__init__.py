@@ -4,7 +4,6 @@ from ._samples import as_samples as as_samples
 from ._samples import cast_samples as cast_samples
 from .fisher import OutputFisher as OutputFisher
 from .fisher import output_metric_of as output_metric_of
-from .fisher import residual_coordinates as residual_coordinates
 from .losses import AbstractLoss as AbstractLoss
 from .losses import GaussianNegativeLogLikelihood as GaussianNegativeLogLikelihood
 from .losses import MeanSquaredError as MeanSquaredError

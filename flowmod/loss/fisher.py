@@ -60,13 +60,3 @@ def output_metric_of(loss: AbstractLoss) -> AbstractOutputMetric:
     raise ValueError(
         f"`output` must be given for the loss {type(loss).__name__}: `fm.OutputHessian(loss)` is its curvature."
     )
-
-
-def residual_coordinates(
-    output: AbstractOutputMetric,
-    loss: AbstractLoss,
-    outputs: Float[Array, "N ..."],
-    costates: Float[Array, "N ..."],
-) -> Coordinates | None:
-    """`output.coordinates(loss, outputs, costates)`."""
-    return output.coordinates(loss, outputs, costates)

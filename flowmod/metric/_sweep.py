@@ -14,7 +14,7 @@ from .._tree import dot, floats, negative, where_finite
 from .._typing import Args, Covector, State, Vector
 from ..linalg import AbstractRows, Solution
 from ..linalg import Covector as CovectorParts
-from ..loss import Supervised, cast_samples, residual_coordinates
+from ..loss import Supervised, cast_samples
 from ..module import complete
 from ._modular import AbstractModularMetric, Operator, usable
 
@@ -102,7 +102,7 @@ def sweep(problem: Supervised, metric: AbstractModularMetric, y: State, args: Ar
         return owners.join(parts, floats(y))
 
     gradient = jax.tree.map(jnp.add, pulled(costates), penalty_slope)
-    coordinates = residual_coordinates(metric.output, problem.loss, outputs, costates)
+    coordinates = metric.output.coordinates(problem.loss, outputs, costates)
     if coordinates is None:
         covector = CovectorParts(gradient, gradient)
     else:

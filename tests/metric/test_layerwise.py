@@ -8,7 +8,6 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import flowmod as fm
-from flowmod.loss import residual_coordinates
 from tests.networks import (
     classification,
     columns_by_layer,
@@ -183,11 +182,11 @@ def test_coordinates_of_the_costate_in_the_rows_of_the_factor():
     z = jnp.asarray([[0.3, -2.0, 1.0], [30.0, -30.0, 0.0]])
     loss, labels = fm.SoftmaxCrossEntropy(), jnp.asarray([1, 2])
     costates = jax.vmap(jax.grad(loss))(z, labels)
-    e, remainder = residual_coordinates(fm.OutputFisher(), loss, z, costates)
+    e, remainder = fm.OutputFisher().coordinates(loss, z, costates)
     np.testing.assert_array_equal(remainder, 0)
     rows = fm.OutputFisher().rows(z, None)
     np.testing.assert_allclose(jnp.einsum("nco,nc->no", rows, e), costates, atol=1e-12)
-    assert residual_coordinates(fm.OutputFisher(), fm.MeanSquaredError(), z, costates) is None
+    assert fm.OutputFisher().coordinates(fm.MeanSquaredError(), z, costates) is None
 
 
 def test_a_small_mass_costs_no_accuracy_on_the_fused_path():
