@@ -1,16 +1,15 @@
 """The rows of an affine layer: each the outer product of a costate and of an input."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..blocks import Part
-from .base import AbstractRows
+from .affine import AbstractAffineRows
 
 
-class KhatriRaoRows(AbstractRows):
+class KhatriRaoRows(AbstractAffineRows):
     """The rows of `z -> W z + b`: row `(n, c)` is the outer product of a costate and of an input.
 
     `K K^T = (P P^T) o (Z Z^T + 1)` with `P` the costates at the layer's output and `Z` its inputs, so that neither a
@@ -25,16 +24,6 @@ class KhatriRaoRows(AbstractRows):
 
     costates: Float[Array, "N C n_out"]
     inputs: Float[Array, "N n_in"]
-    has_bias: bool = eqx.field(static=True)
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        return self.costates.shape[:2]
-
-    @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        o, d = self.costates.shape[2], self.inputs.shape[1]
-        return ((o, d), (o,)) if self.has_bias else ((o, d),)
 
     def mv(self, vector: Part) -> Float[Array, "N C"]:
         moved = self.inputs @ vector[0].T
@@ -46,10 +35,6 @@ class KhatriRaoRows(AbstractRows):
         costate = jnp.einsum("nco,nc->no", self.costates, rows)
         weight = costate.T @ self.inputs
         return (weight, jnp.sum(costate, axis=0)) if self.has_bias else (weight,)
-
-    def scaled(self, weights: Float[Array, "N C"]) -> "KhatriRaoRows":
-        weights = jnp.broadcast_to(weights, self.row_shape)
-        return KhatriRaoRows(self.costates * weights[:, :, None], self.inputs, self.has_bias)
 
     def gram(self, mass: Part) -> Float[Array, "R R"]:
         c = self.costates.shape[1]
@@ -110,11 +95,6 @@ class KhatriRaoRows(AbstractRows):
 
         zero = jnp.zeros((self.count, self.count), costates.dtype)
         return jax.lax.scan(add, zero, (costates.T, jnp.broadcast_to(mass, self.shapes[0])))[0]
-
-    def _extended_inputs(self) -> Float[Array, "N d"]:
-        if not self.has_bias:
-            return self.inputs
-        return jnp.concatenate([self.inputs, jnp.ones((self.inputs.shape[0], 1), self.inputs.dtype)], axis=1)
 
     def _weights_then_biases(self, o: int, d: int) -> np.ndarray:
         """Where each number of the block stands in the outer products of costates and extended inputs."""

@@ -1,18 +1,17 @@
 """The rows of an affine layer that is applied at many places of a sample: sums of outer products."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..blocks import Part
-from .base import AbstractRows
+from .affine import AbstractAffineRows
 
 _WIDTH = 2048
 """About how many columns of `K` are held at once: enough for a fast product."""
 
 
-class PositionRows(AbstractRows):
+class PositionRows(AbstractAffineRows):
     """The rows of `z_s -> W z_s + b` at `S` positions: row `(n, c)` is the sum over `s` of outer products.
 
     Convolutions, whose positions are their patches, layers mapped over a sequence, and a layer that is used `S` times
@@ -26,16 +25,6 @@ class PositionRows(AbstractRows):
 
     costates: Float[Array, "N C S n_out"]
     inputs: Float[Array, "N S n_in"]
-    has_bias: bool = eqx.field(static=True)
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        return self.costates.shape[:2]
-
-    @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        o, d = self.costates.shape[3], self.inputs.shape[2]
-        return ((o, d), (o,)) if self.has_bias else ((o, d),)
 
     def mv(self, vector: Part) -> Float[Array, "N C"]:
         moved = self.inputs @ vector[0].T
@@ -47,10 +36,6 @@ class PositionRows(AbstractRows):
         costate = jnp.einsum("ncso,nc->nso", self.costates, rows)
         weight = jnp.einsum("nso,nsd->od", costate, self.inputs)
         return (weight, jnp.sum(costate, axis=(0, 1))) if self.has_bias else (weight,)
-
-    def scaled(self, weights: Float[Array, "N C"]) -> "PositionRows":
-        weights = jnp.broadcast_to(weights, self.row_shape)
-        return PositionRows(self.costates * weights[:, :, None, None], self.inputs, self.has_bias)
 
     def gram(self, mass: Part) -> Float[Array, "R R"]:
         inputs, masses = self._extended_inputs(), self._extended_mass(mass)
@@ -82,11 +67,6 @@ class PositionRows(AbstractRows):
         if not self.has_bias:
             return weight
         return jnp.concatenate([weight, jnp.sum(self.costates, axis=2).reshape(self.count, -1)], axis=1)
-
-    def _extended_inputs(self) -> Float[Array, "N S d"]:
-        if not self.has_bias:
-            return self.inputs
-        return jnp.concatenate([self.inputs, jnp.ones((*self.inputs.shape[:2], 1), self.inputs.dtype)], axis=2)
 
     def _extended_mass(self, mass: Part) -> Float[Array, "n_out d"]:
         columns = [jnp.broadcast_to(mass[0], self.shapes[0])]
