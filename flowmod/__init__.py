@@ -60,6 +60,7 @@ from .metric import LayerwiseMetric as LayerwiseMetric
 from .metric import MetricReport as MetricReport
 from .metric import MovingMetric as MovingMetric
 from .metric import PerSampleMetric as PerSampleMetric
+from .metric import PullbackMetric as PullbackMetric
 from .metric import SubsetMetric as SubsetMetric
 from .metric import TraceMass as TraceMass
 from .metric import check_metric as check_metric

@@ -29,5 +29,6 @@ from .layer_report import report_of as report_of
 from .layerwise import LayerwiseMetric as LayerwiseMetric
 from .moving import MovingMetric as MovingMetric
 from .per_sample import PerSampleMetric as PerSampleMetric
+from .pullback import PullbackMetric as PullbackMetric
 from .subset import SubsetMetric as SubsetMetric
 from .trace_mass import TraceMass as TraceMass
