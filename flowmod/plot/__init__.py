@@ -2,16 +2,17 @@
 
 `landscape`, `phase_portrait` and `rate_map` show a flow of two numbers over a box of its states; `rate`, `ledger` and
 `states` show a run against time. `potentials` and `observed` show several runs, by their flow time or by a clock;
-`spectrum`, `step_limits`, `layers` and `twins` show what was measured along a run, and `comparison` how far
-optimizers are from their flow. Each function draws into `ax=`, or into a new figure one journal column wide, and
-returns the axes. Flows may be evaluated on a grid for it; none is run, and nothing is saved. What is drawn carries a
-label, so that `ax.legend(loc=...)` makes another legend.
+`spectrum`, `step_limits`, `layers` and `twins` show what was measured along a run, `module_graph` what modules do to
+each other, and `comparison` how far optimizers are from their flow. Each function draws into `ax=`, or into a new
+figure one journal column wide, and returns the axes. Flows may be evaluated on a grid for it; none is run, nothing is
+saved. What is drawn carries a label, so that `ax.legend(loc=...)` makes another legend.
 """
 
 from .comparison import comparison as comparison
 from .landscape import landscape as landscape
 from .layers import layers as layers
 from .ledger import ledger as ledger
+from .module_graph import module_graph as module_graph
 from .observed import observed as observed
 from .phase_portrait import phase_portrait as phase_portrait
 from .potentials import potentials as potentials
@@ -27,6 +28,7 @@ __all__ = [
     "landscape",
     "layers",
     "ledger",
+    "module_graph",
     "observed",
     "phase_portrait",
     "potentials",
