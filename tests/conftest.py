@@ -1,5 +1,6 @@
 """Ground rules for all tests: double precision, no silent promotion or broadcasting, types checked at run time."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -15,6 +16,10 @@ matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Tracing makes millions of short-lived objects, and a full collection would walk all of JAX for them again and again.
+gc.freeze()
+gc.set_threshold(200_000, 20, 50)
 
 # Random tests are seeded: a change fails by what it changed.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)

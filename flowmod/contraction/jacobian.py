@@ -6,10 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from .._tree import as_state, combine, dtype_of, is_float_array, ravel, require_arguments, size, unraveler
+from .._tree import as_state, combine, dtype_of, floats, is_float_array, ravel, require_arguments, size, unraveler
 from .._typing import Args, Scalar, State
 from ..flow import AbstractFlow, require_flow
 from ..metric import AbstractMetric, Euclidean, asymmetry, require_metric, tolerance
@@ -113,7 +114,8 @@ def generalized_jacobian(
         t: the time.
         args: handed to the flow and to the metric.
         metric: the metric; the flow's own by default, else Euclidean.
-        factor: `Theta`, an (n, n) matrix or `fn(t, y, args)`, for the literal formula with this factor.
+        factor: `Theta`, an (n, n) matrix, (n,) weights for a diagonal one, or `fn(t, y, args)` that returns one of
+            them, for the literal formula with this factor.
 
     Returns:
         `F`, (n, n), in 1/time.
@@ -148,9 +150,32 @@ def _with_factor(flow, t, y, args, metric, factor):
 
     def theta_at(t, state):
         theta = jnp.asarray(fn(t, state, args)).astype(dtype_of(y))
-        if theta.shape != (n, n):
-            raise ValueError(f"`factor` must be an ({n}, {n}) matrix, got shape {theta.shape}.")
-        return theta
+        if theta.shape not in ((n,), (n, n)):
+            raise ValueError(f"`factor` must be an ({n}, {n}) matrix or ({n},) weights, got shape {theta.shape}.")
+        return jnp.diag(theta) if theta.ndim == 1 else theta
 
     theta, theta_rate = along_flow(flow, t, y, args, theta_at)
     return jnp.linalg.solve(theta.T, (theta_rate + theta @ field_jacobian(flow, t, y, args)).T).T
+
+
+def diagonal_factor(flow: AbstractFlow, y: State, metric: AbstractMetric | None) -> Callable:
+    """`Theta = diag(sqrt d)` of a diagonal metric `M = diag(d)`, as (n,) weights `fn(t, y, args)`.
+
+    Raises:
+        ValueError: when called, if the metric is not diagonal.
+    """
+    measure = default_metric(flow, y, metric)
+
+    def weights(t, y, args):
+        metric = measure.at(t)
+        if not lx.is_diagonal(metric(y, args)):
+            raise ValueError(
+                f"`norm=1` and `norm=jnp.inf` need a diagonal metric or a `factor`, but the metric is a "
+                f"{type(metric).__name__}: these norms depend on the factor `Theta` and not on `M = Theta^T Theta` "
+                "alone (a rotation changes them). Give `factor=Theta`, or a metric such as `fm.Euclidean()` or a "
+                "`fm.DiagonalMetric`."
+            )
+        diagonal = ravel(metric.flat(y, jax.tree.map(jnp.ones_like, floats(y)), args))
+        return jnp.sqrt(jnp.where(diagonal > 0, diagonal, jnp.nan))
+
+    return weights

@@ -5,12 +5,12 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 
-from .._tree import as_state, dtype_of, is_traced, ravel, size, traced_numbers, unraveler
+from .._tree import as_state, is_traced, traced_numbers, unraveler
 from .._typing import Args, State
 from ..flow import AbstractFlow, require_flow
-from ..linalg import LeadingEigenpair, leading_eigenpair, random_start
+from ..linalg import LeadingEigenpair
 from ..metric import AbstractMetric, require_metric
-from ._pencil import pencil_products
+from ._extremes import Subject, Wanted, extremes_at
 from .jacobian import unless_own
 
 CURE = (
@@ -36,8 +36,9 @@ def leading_mode(
 
     Returns:
         A `LeadingEigenpair` in 1/time: growth rate, direction (a tree like the float leaves of `y`, of length one in
-        the metric), residual, scale, steps, and whether it converged. NaN where the metric is none. A growth rate
-        from finitely many steps is too small if it is wrong, and so the rate too large: an estimate, no certificate.
+        the metric), residual, scale, products, and whether it converged. NaN where the metric is none. A growth
+        rate from finitely many products is too small if it is wrong, and so the rate too large: an estimate, no
+        certificate.
 
     Raises:
         ValueError: if `flow` is no flow or `metric` no metric.
@@ -52,8 +53,7 @@ def leading_mode(
 
 def mode_at(flow: AbstractFlow, t: Any, y: State, args: Args, metric: AbstractMetric | None) -> LeadingEigenpair:
     """`leading_mode` of arguments that are checked."""
-    pencil = pencil_products(flow, t, y, args, metric)
-    mode = leading_eigenpair(*pencil, random_start(size(y), ravel(y).dtype), precision=dtype_of(y))
+    mode = extremes_at(t, y, None, Subject(flow, args, metric, None), Wanted()).leading
     return mode._replace(vector=unraveler(y)(mode.vector))
 
 

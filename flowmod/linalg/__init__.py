@@ -9,8 +9,10 @@ from .conjugate_gradients import conjugate_gradients as conjugate_gradients
 from .cost import cheapest as cheapest
 from .diagonal_plus_gram import DiagonalPlusGram as DiagonalPlusGram
 from .diagonal_plus_gram import Woodbury as Woodbury
-from .lanczos import LeadingEigenpair as LeadingEigenpair
+from .eigenpairs import Eigenpairs as Eigenpairs
+from .eigenpairs import LeadingEigenpair as LeadingEigenpair
 from .lanczos import Product as Product
+from .lanczos import extreme_eigenpairs as extreme_eigenpairs
 from .lanczos import leading_eigenpair as leading_eigenpair
 from .lanczos import random_start as random_start
 from .layered import Covector as Covector

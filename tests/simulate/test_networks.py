@@ -30,9 +30,8 @@ def run(flow, net, t1=4.0, **settings):
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "direct", "conjugate_gradients"])
-@pytest.mark.parametrize("decay", [None, fm.WeightDecay(0.02)], ids=["loss alone", "with decay"])
-def test_the_ledger_of_a_training_flow_closes(metric, decay):
-    net, problem = problem_of(regularizer=decay)
+def test_the_ledger_of_a_training_flow_closes(metric):
+    net, problem = problem_of(regularizer=fm.WeightDecay(0.02))
     trajectory = run(flow_in(problem, metric), net, rtol=1e-9, atol=1e-12)
     assert np.abs(trajectory.ledger).max() <= 1e-7
     assert trajectory.inner_residual.max() <= 1e-9
@@ -133,7 +132,7 @@ def test_a_solve_that_does_not_converge_ends_the_run_with_its_place(monkeypatch)
     assert ended.outcome is fm.RESULTS.inner_solve_failed
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "direct", "conjugate_gradients"])
+@pytest.mark.parametrize("metric", ["direct", "conjugate_gradients"])
 def test_single_precision_trains_as_well(metric):
     net, problem = problem_of()
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), net)
