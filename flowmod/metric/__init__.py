@@ -10,6 +10,7 @@ from ._modular import usable as usable
 from ._products import hessian_product as hessian_product
 from ._products import metric_products as metric_products
 from ._sweep import Sweep as Sweep
+from .block import BlockMetric as BlockMetric
 from .check import MetricReport as MetricReport
 from .check import check_metric as check_metric
 from .constant import ConstantMetric as ConstantMetric
