@@ -1,11 +1,12 @@
 """Pictures: a result goes in, matplotlib axes come out.
 
-`landscape`, `phase_portrait` and `rate_map` show a flow of two numbers over a box of its states; `rate`, `ledger` and
-`states` show a run against time. `potentials` and `observed` show several runs, by their flow time or by a clock;
-`spectrum`, `step_limits`, `layers` and `twins` show what was measured along a run, `module_graph` what modules do to
-each other, and `comparison` how far optimizers are from their flow. Each function draws into `ax=`, or into a new
-figure one journal column wide, and returns the axes. Flows may be evaluated on a grid for it; none is run, nothing is
-saved. What is drawn carries a label, so that `ax.legend(loc=...)` makes another legend.
+`landscape`, `phase_portrait` and `rate_map` show a flow of two numbers over a box of its states; `rate`, `rate_band`,
+`ledger` and `states` show a run against time. `potentials` and `observed` show several runs, by their flow time or by a
+clock; `spectrum`, `step_limits`, `layers` and `twins` show what was measured along a run, `module_graph` what modules
+do to each other, `stability` what one sample of the data changes, and `comparison` how far optimizers are from their
+flow. Each function draws into `ax=`, or into a new figure one journal column wide, and returns the axes. Flows may be
+evaluated on a grid for it; none is run, nothing is saved. What is drawn carries a label, so that `ax.legend(loc=...)`
+makes another legend.
 """
 
 from .comparison import comparison as comparison
@@ -17,8 +18,10 @@ from .observed import observed as observed
 from .phase_portrait import phase_portrait as phase_portrait
 from .potentials import potentials as potentials
 from .rate import rate as rate
+from .rate_band import rate_band as rate_band
 from .rate_map import rate_map as rate_map
 from .spectrum import spectrum as spectrum
+from .stability import stability as stability
 from .states import states as states
 from .step_limits import step_limits as step_limits
 from .twins import twins as twins
@@ -33,8 +36,10 @@ __all__ = [
     "phase_portrait",
     "potentials",
     "rate",
+    "rate_band",
     "rate_map",
     "spectrum",
+    "stability",
     "states",
     "step_limits",
     "twins",

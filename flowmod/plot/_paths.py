@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from .._tree import floats
+from .._typing import State
 from ..simulate import Ensemble, Trajectory
 from ._palette import INK, PAPER, line_colour
 from ._plane import Plane
@@ -44,6 +45,11 @@ def _numbers(argument: str, run: Trajectory | Ensemble, plane: Plane, position: 
     for member in np.concatenate(leaves, axis=-1):
         # A member of an ensemble is infinite after its end, and a run may blow up.
         yield member[np.isfinite(member).all(axis=-1)]
+
+
+def whole_state(y: State) -> State:
+    """The position in a picture of whole states, where that in a landscape is a part of them."""
+    return y
 
 
 def groups_of(paths: list[np.ndarray], plane: Plane, attractors: np.ndarray | None) -> list[int]:

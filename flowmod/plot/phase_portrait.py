@@ -13,7 +13,7 @@ from ..simulate import Ensemble, Trajectory
 from ._axes import axes_or_new
 from ._equilibria import draw_equilibria, marks_of
 from ._palette import MUTED
-from ._paths import draw_paths, groups_of, paths_of
+from ._paths import draw_paths, groups_of, paths_of, whole_state
 from ._plane import Plane, plane_of
 from ._zeros import draw_zeros, write_on
 
@@ -61,8 +61,8 @@ def phase_portrait(
     """
     require_flow(flow)
     plane = plane_of(box, scale, flow.units)
-    paths = paths_of("ensemble", ensemble, plane, _whole)
-    marks = marks_of(equilibria, plane, _whole)
+    paths = paths_of("ensemble", ensemble, plane, whole_state)
+    marks = marks_of(equilibria, plane, whole_state)
     fractions = np.linspace(0, 1, _NODES)
     numbers = plane.grid(fractions)
     velocities = plane.evaluate(_velocity, numbers, t, (flow, args))
@@ -108,10 +108,6 @@ def _draw_nullclines(
     others = np.concatenate([np.empty((0, 2)), *avoid])
     write_on(ax, plane, first, names[0], avoid=np.concatenate([second, others]))
     write_on(ax, plane, second, names[1], avoid=np.concatenate([first, others]))
-
-
-def _whole(y: State) -> State:
-    return y
 
 
 def _velocity(t: Any, y: State, operands: tuple[AbstractFlow, Args]) -> Any:

@@ -120,3 +120,35 @@ def test_a_metric_that_is_nowhere_one():
     with pytest.raises(ValueError, match="`metric` gives no finite rate anywhere in `box`"):
         fm.plot.rate_map(fm.GradientFlow(quartic), BOX, metric=metric)
     assert plt.get_fignums() == []
+
+
+# --- runs and certificates on the map ---
+
+
+def outlines(ax):
+    return {line.get_label(): line for line in ax.lines if line.get_label().endswith("proved")}
+
+
+def test_certificates_have_frames_and_runs_are_lines():
+    flow = fm.GradientFlow(quartic)
+    boxes = [(jnp.array([0.7, -1.0]), jnp.array([2.0, 1.0])), (jnp.array([-0.5, -1.5]), jnp.array([0.5, 0.5]))]
+    proved, disproved = (fm.certify(flow, box) for box in boxes)
+    run = fm.simulate(flow, jnp.array([1.5, -1.5]), t1=2.0)
+    ax = fm.plot.rate_map(flow, BOX, run, [proved, disproved])
+    frames = outlines(ax)
+    assert set(frames) == {f"rate {proved.rate:.3g} proved", "disproved"}
+    np.testing.assert_allclose(frames["disproved"].get_xydata()[[0, 2]], boxes[1])
+    crosses = next(line for line in ax.lines if line.get_label() == "not contracting").get_xydata()
+    np.testing.assert_allclose(crosses, [disproved.witness_point])
+    polygons = ax.collections[-1].get_paths()
+    assert len(polygons) == len(proved.boxes)
+    assert any(len(line.get_xydata()) == len(run) for line in ax.lines)
+
+
+def test_certificates_of_something_else_are_refused():
+    flow = fm.GradientFlow(quartic)
+    line = fm.certify(fm.VectorField(lambda t, y, args: -y), (jnp.array([0.0]), jnp.array([1.0])))
+    with pytest.raises(ValueError, match="must be of the state that is drawn, of 2 numbers, got one of 1"):
+        fm.plot.rate_map(flow, BOX, certificates=line)
+    with pytest.raises(ValueError, match="`certificates` must be a Certificate or a sequence of them"):
+        fm.plot.rate_map(flow, BOX, certificates=[0.5])
