@@ -10,8 +10,33 @@ import typing
 from . import bio as bio
 
 # contraction: do trajectories approach each other
+from .contraction import Certificate as Certificate
+from .contraction import FittedMetric as FittedMetric
+from .contraction import ModuleReport as ModuleReport
+from .contraction import OrderOfMagnitude as OrderOfMagnitude
+from .contraction import OutputRate as OutputRate
+from .contraction import PerronWeights as PerronWeights
+from .contraction import Spectrum as Spectrum
+from .contraction import StabilityBound as StabilityBound
+from .contraction import StabilityConstants as StabilityConstants
+from .contraction import StabilityLadder as StabilityLadder
+from .contraction import Twins as Twins
+from .contraction import abstract_order as abstract_order
+from .contraction import certify as certify
+from .contraction import compose as compose
 from .contraction import contraction_rate as contraction_rate
+from .contraction import contraction_spectrum as contraction_spectrum
+from .contraction import fit_metric as fit_metric
 from .contraction import generalized_jacobian as generalized_jacobian
+from .contraction import log_norm as log_norm
+from .contraction import measure_stability as measure_stability
+from .contraction import module_report as module_report
+from .contraction import output_rate as output_rate
+from .contraction import perron_weights as perron_weights
+from .contraction import rate_bound_from_speed as rate_bound_from_speed
+from .contraction import stability_bound as stability_bound
+from .contraction import stability_constants as stability_constants
+from .contraction import twins as twins
 
 # discretisation: what optimizers make of a flow
 from .discrete import LayerwiseState as LayerwiseState
@@ -24,12 +49,17 @@ from .discrete import step_limit as step_limit
 
 # the flow: what moves
 from .flow import AbstractFlow as AbstractFlow
+from .flow import Dynamical as Dynamical
 from .flow import Equilibria as Equilibria
 from .flow import FixedPoint as FixedPoint
 from .flow import GradientFlow as GradientFlow
 from .flow import InertialFlow as InertialFlow
 from .flow import VectorField as VectorField
+from .flow import cascade as cascade
 from .flow import equilibria as equilibria
+from .flow import feedback as feedback
+from .flow import independent as independent
+from .flow import network as network
 
 # losses: what a module is trained for
 from .loss import AbstractLoss as AbstractLoss
@@ -50,6 +80,7 @@ from .loss import WeightDecay as WeightDecay
 
 # the metric: what steepest means
 from .metric import AbstractMetric as AbstractMetric
+from .metric import BlockMetric as BlockMetric
 from .metric import ConstantMetric as ConstantMetric
 from .metric import DenseMetric as DenseMetric
 from .metric import DiagonalMetric as DiagonalMetric

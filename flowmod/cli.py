@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__, study
-from .contraction import contraction_rate
+from .contraction import certify, contraction_rate
 from .contraction.jacobian import default_metric
 from .discrete import compare
 from .metric import Euclidean
@@ -149,19 +149,78 @@ def simulate_command(target, settings, out, plot, **run) -> None:
 @click.option(
     "--metric", type=click.Choice(["own", "euclidean"]), default="own", show_default=True, help="Measured in."
 )
+@click.option(
+    "--norm",
+    type=click.Choice(["1", "2", "inf"]),
+    default="2",
+    show_default=True,
+    help="Of the metric: 1 and inf take a diagonal one.",
+)
 @_told
-def contraction_command(target, settings, metric, out, plot, **run) -> None:
+def contraction_command(target, settings, metric, norm, out, plot, **run) -> None:
     """Run a flow and print its contraction rate along the trajectory."""
     found = _prepare(target, settings, out, plot)
     trajectory = _run(found, **run)
     chosen = default_metric(found.flow, trajectory.ys, Euclidean() if metric == "euclidean" else None)
-    rates = np.asarray(contraction_rate(found.flow, trajectory, metric=chosen))
+    rates = np.asarray(contraction_rate(found.flow, trajectory, metric=chosen, norm=float(norm)))
     name = "the Euclidean metric" if isinstance(chosen, Euclidean) else "the flow's own metric"
+    name += "" if norm == "2" else f" and its {norm}-norm"
     times = np.asarray(trajectory.ts)
     _show(report.rates_table(times, rates))
     click.echo(report.rates_sentences(times, rates, name))
     save = functools.partial(files.save_rates, trajectory, rates)
     files.keep(out, save, plot, lambda: figures.draw_rates(trajectory, rates))
+
+
+@main.command()
+@_TARGET
+@_SET
+@_BOX
+@click.option(
+    "--metric", type=click.Choice(["own", "euclidean"]), default="own", show_default=True, help="Measured in."
+)
+@click.option("--norm", type=click.Choice(["1", "2", "inf"]), default="2", show_default=True, help="Of the metric.")
+@click.option("--t", "times", metavar="LOW:HIGH", help="The times, for a flow that depends on the time.")
+@click.option("--invariant", is_flag=True, help="Also prove that trajectories stay in the box.")
+@click.option("--out", type=_PATH, help="Write the certificate, as .json, for `flowmod verify`.")
+@_told
+def certify_command(target, settings, box, metric, norm, times, invariant, out) -> None:
+    """Prove a contraction rate on a whole box: exit code 0 if proved, 1 if disproved or undecided.
+
+    A certificate that proves nothing is printed and written too.
+    """
+    files.check_file("--out", out, (".json",))
+    found = study.resolve(target, literals.settings("--set", settings))
+    certificate = certify(
+        found.flow,
+        found.box_from(box),
+        Euclidean() if metric == "euclidean" else None,
+        float(norm),
+        literals.span("--t", times) if times else None,
+        invariant=invariant,
+    )
+    click.echo(str(certificate))
+    if out:
+        certificate.save(out)
+    if certificate.status != "proved":
+        raise _RunFailed(f"no rate is proved: {certificate.status}.")
+    if certificate.invariance is not None and certificate.invariance.status != "proved":
+        raise _RunFailed(f"the rate is proved, but that the box is invariant is {certificate.invariance.status}.")
+
+
+@main.command()
+@click.argument("file", type=_PATH)
+@_told
+def verify_command(file) -> None:
+    """Check a certificate's FILE by another route: exit code 0 if all it claims holds, 1 if not, 2 if it can't be read.
+
+    A script of its own does it, in another process that knows neither JAX nor flowmod. It does not know your flow
+    either: that the program in the file is the flow's is what `flowmod certify` is trusted with.
+    """
+    answer = study.verify(file)
+    click.echo(answer.stdout, nl=False)
+    if answer.returncode:
+        raise (_WrongInput if answer.returncode == 2 else _RunFailed)(answer.stderr.strip())
 
 
 @main.command()

@@ -105,6 +105,15 @@ def test_contraction_of_a_flow_without_a_metric_is_euclidean(flowmod):
     assert files() == ["rate.pdf"]
 
 
+def test_contraction_in_another_norm(flowmod):
+    words = ("contraction", "rosenbrock", "--norm", "inf")
+    text = flowmod(*words, "--metric", "euclidean", "--t1", "0.5", "--out", "rate.csv")
+    assert "in the Euclidean metric and its inf-norm" in text
+    # The row sums of the Jacobian above: -1 and -1 + |2 - 2 x|.
+    assert pd.read_csv("rate.csv")["contraction_rate"][0] == pytest.approx(1 - 4.4)
+    assert "need a diagonal metric" in flowmod(*words, code=2)
+
+
 # --- equilibria ---
 
 

@@ -1,5 +1,31 @@
 """Contraction: whether and how fast the trajectories of a flow approach each other, and in which metric."""
 
+from . import compose as compose
+from .certificate import VERIFIER as VERIFIER
+from .certificate import Certificate as Certificate
+from .certificate import certify as certify
+from .fit_metric import FittedMetric as FittedMetric
+from .fit_metric import fit_metric as fit_metric
 from .jacobian import generalized_jacobian as generalized_jacobian
 from .leading_mode import leading_mode as leading_mode
+from .log_norm import log_norm as log_norm
+from .module_report import ModuleReport as ModuleReport
+from .module_report import module_report as module_report
+from .outputs import OutputRate as OutputRate
+from .outputs import output_rate as output_rate
+from .perron import PerronWeights as PerronWeights
+from .perron import perron_weights as perron_weights
 from .rate import contraction_rate as contraction_rate
+from .spectrum import Spectrum as Spectrum
+from .spectrum import contraction_spectrum as contraction_spectrum
+from .speed import rate_bound_from_speed as rate_bound_from_speed
+from .stability import OrderOfMagnitude as OrderOfMagnitude
+from .stability import StabilityBound as StabilityBound
+from .stability import StabilityConstants as StabilityConstants
+from .stability import StabilityLadder as StabilityLadder
+from .stability import abstract_order as abstract_order
+from .stability import measure_stability as measure_stability
+from .stability import stability_bound as stability_bound
+from .stability import stability_constants as stability_constants
+from .twin_runs import Twins as Twins
+from .twins import twins as twins

@@ -213,23 +213,23 @@ def _summary(spectrum: Spectrum) -> str:
     """A short table: the ends of the spectrum, how well they are known, and what that took."""
     if is_traced(spectrum) or np.ndim(spectrum.ts) > 1:
         return "Spectrum inside a JAX transformation"
-    kind = "exact up to rounding (dense)" if spectrum.exact else "estimates (Lanczos)"
     along, k = np.ndim(spectrum.ts) == 1, spectrum.largest.shape[-1]
     where = f"at {len(spectrum.ts)} times" if along else f"at t = {float(spectrum.ts):.6g}"
+    kind = "exact up to rounding (dense)" if spectrum.exact else "estimates (Lanczos)"
     rows = [("growth rates", f"the {k} largest and the {k} smallest {where}, {kind}")]
-    if along and len(spectrum.ts) == 0:
-        return "Spectrum\n  " + "  ".join(rows[0])
-    for name in ("largest", "smallest"):
-        values, residuals = getattr(spectrum, name)[..., 0], getattr(spectrum, f"{name}_residuals")
-        shown = f"{values[0]:.6g} -> {values[-1]:.6g}" if along else f"{float(values):.6g}"
-        rows.append((name, f"{shown}, residuals {float(np.max(residuals)):.2g} at most"))
-    rate = np.asarray(spectrum.rate)
-    rows.append(("rate", f"{rate[0]:.6g} -> {rate[-1]:.6g}" if along else f"{float(rate):.6g}"))
-    rows.append(("scale", f"{float(np.max(spectrum.scale)):.6g} at most" if along else f"{float(spectrum.scale):.6g}"))
-    if not spectrum.exact:
-        products = np.asarray(spectrum.products)
-        shown = f"{products[0]} at the first time, {np.max(products[1:], initial=0)} at most at the others"
-        rows.append(("products", shown if along else f"{int(products)}"))
-    rows.append(("converged", f"{np.sum(spectrum.converged)} of {np.size(spectrum.converged)}"))
+
+    def shown(values):
+        first, last = np.atleast_1d(values)[[0, -1]]
+        return f"{first:.6g} -> {last:.6g}" if along else f"{first:.6g}"
+
+    if np.size(spectrum.ts):
+        for end in ("largest", "smallest"):
+            residual = float(np.max(getattr(spectrum, f"{end}_residuals")))
+            rows.append((end, f"{shown(getattr(spectrum, end)[..., 0])}, residuals {residual:.2g} at most"))
+        rows += [(name, shown(getattr(spectrum, name))) for name in ("rate", "scale")]
+        first, *others = np.atleast_1d(spectrum.products)
+        later = f", {max(others)} at most at a later one" if others else ""
+        rows.append(("products", "none" if spectrum.exact else f"{first}{' at the first time' * along}{later}"))
+        rows.append(("converged", f"{np.sum(spectrum.converged)} of {np.size(spectrum.converged)}"))
     width = max(len(label) for label, _ in rows)
     return "\n".join(["Spectrum", *(f"  {label:{width}}  {text}" for label, text in rows)])

@@ -69,7 +69,7 @@ def step_limit(
 
     Raises:
         ValueError: if the flow is second order or has no potential or metric, or `method` or `momentum` is another.
-        RuntimeError: if Lanczos did not converge, with its residual and its steps.
+        RuntimeError: if Lanczos did not converge, with its residual and its products.
 
     Reference: E. Hairer and G. Wanner, "Solving Ordinary Differential Equations II" (1996), ch. IV.2; B. T. Polyak,
     "Some methods of speeding up the convergence of iteration methods" (1964).
@@ -93,7 +93,7 @@ def leading_curvature(flow: AbstractFlow, y: State, *, t: Any = 0.0, args: Args 
 
     Returns:
         A `flowmod.linalg.LeadingEigenpair` in 1/time: the eigenvalue, the direction (a tree like the float leaves of
-        `y`, of length one in the metric), residual, scale, steps, and whether it converged.
+        `y`, of length one in the metric), residual, scale, products, and whether it converged.
 
     Raises:
         ValueError: if the flow is second order or has no potential or metric.

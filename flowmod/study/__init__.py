@@ -20,3 +20,4 @@ from .models import Model as Model
 from .resolve import place_in as place_in
 from .resolve import resolve as resolve
 from .target import Target as Target
+from .verification import verify as verify

@@ -46,7 +46,7 @@ def box(argument: str, texts: Sequence[str], default: tuple[State, State] | None
             raise ValueError(f"`{argument}` must be a pair of states, {argument} '[[-1, -1], [1, 1]]', got {texts[0]}.")
         lower, upper = (_tree(argument, corner) for corner in corners)
         return lower, upper
-    sides = {name: _span(argument, text) for name, text in (_split(argument, pair) for pair in texts)}
+    sides = {name: span(argument, text) for name, text in (_split(argument, pair) for pair in texts)}
     lower, upper = default or (None, None)
     return (
         _changed(argument, lower, {name: low for name, (low, _) in sides.items()}),
@@ -81,7 +81,8 @@ def _changed(argument: str, default: State | None, entries: dict[str, Any]) -> S
     return default | entries
 
 
-def _span(argument: str, text: str) -> tuple[float, float]:
+def span(argument: str, text: str) -> tuple[float, float]:
+    """Two numbers from `low:high`."""
     low, _, high = text.partition(":")
     try:
         return float(low), float(high)
