@@ -66,7 +66,7 @@ def _training() -> list[Row]:
         )
         rows.append(_row(f"{what}: ledger in float32", np.abs(short.ledger).max(), 1e-5))
     mode = leading_mode(flows["layerwise"], net)
-    what = f"its rate at the start, {-float(mode.value):.4f} in {int(mode.steps)} products: relative residual"
+    what = f"its rate at the start, {-float(mode.value):.4f} in {int(mode.products)} products: relative residual"
     rows.append(_row(what, float(mode.residual / mode.scale), 1e-6))
     return rows
 

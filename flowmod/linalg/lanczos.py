@@ -304,7 +304,9 @@ def _measured(product, mass, solve, vectors, search: _Search, plan: _Plan) -> Ei
         covector = product(vector)
         value = vector @ covector
         remainder = solve(covector) - value * vector
-        return value, vector, jnp.sqrt(jnp.maximum(remainder @ mass(remainder), 0))
+        residual = jnp.sqrt(jnp.maximum(remainder @ mass(remainder), 0))
+        # A first vector is found without a solve: where there is no inverse, it is no eigenvector.
+        return jnp.where(jnp.isfinite(residual), value, jnp.nan), vector, residual
 
     values, vectors, residuals = jax.lax.map(measure, vectors)
     converged = search.agreed & jnp.all(residuals <= plan.accepted * search.scale)

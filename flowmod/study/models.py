@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .._typing import State
 from ..bio import ToggleSwitch, toggle_switch
 from ..flow import AbstractFlow, GradientFlow, InertialFlow
-from ..metric import DenseMetric
+from ..metric import DenseMetric, PullbackMetric
 
 Box = tuple[State, State]
 
@@ -57,16 +57,14 @@ def _beyond(flow: ToggleSwitch) -> Box:
 def _rosenbrock(steepness: float = 10.0) -> GradientFlow:
     """In the metric `J^T J` of its residual `r` the flow is `r' = -r`: straight to the floor of the valley."""
 
+    def residual(y, args):
+        return {"to_the_end": 1 - y["x"], "to_the_floor": steepness * (y["y"] - y["x"] ** 2)}
+
     def potential(y, args):
-        return (1 - y["x"]) ** 2 / 2 + (steepness * (y["y"] - y["x"] ** 2)) ** 2 / 2
+        r = residual(y, args)
+        return (r["to_the_end"] ** 2 + r["to_the_floor"] ** 2) / 2
 
-    def metric(y, args):
-        x = y["x"]
-        rows = (-jnp.ones_like(x), jnp.zeros_like(x)), (-2 * steepness * x, steepness * jnp.ones_like(x))
-        jacobian = jnp.stack([jnp.stack(row) for row in rows])
-        return jacobian.T @ jacobian
-
-    return GradientFlow(potential, DenseMetric(metric))
+    return GradientFlow(potential, PullbackMetric(residual))
 
 
 def _double_pendulum(damping: float = 0.5, gravity: float = 1.0) -> InertialFlow:

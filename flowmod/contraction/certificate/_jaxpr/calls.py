@@ -33,6 +33,13 @@ def _custom_linear_solve(translator, eqn, values):
     return translator.run(jaxprs.solve, (), [*consts, *right])
 
 
+@rule_for("platform_index")
+def _platform_index(translator, eqn, values):
+    # Branches for accelerators are other ways to the same numbers; the one without a name is for all the rest.
+    platforms = eqn.params["platforms"]
+    return [np.asarray(platforms.index(None) if None in platforms else 0, np.int32)]
+
+
 @rule_for("cond")
 def _cond(translator, eqn, values):
     index, *operands = values
