@@ -4,6 +4,7 @@ from ._base import AbstractFlow as AbstractFlow
 from ._base import Units as Units
 from ._base import freeze_units as freeze_units
 from ._base import require_flow as require_flow
+from .corners import corners_of as corners_of
 from .dynamical import Dynamical as Dynamical
 from .equilibria import Equilibria as Equilibria
 from .equilibria import FixedPoint as FixedPoint

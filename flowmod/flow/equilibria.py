@@ -10,9 +10,10 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from .._tree import as_state, combine, floats, is_traced, label_of, ravel, traced_numbers, unraveler
+from .._tree import combine, floats, is_traced, label_of, ravel, traced_numbers, unraveler
 from .._typing import Args, State
 from ._base import AbstractFlow, require_flow
+from .corners import corners_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,21 +106,15 @@ def equilibria(
     require_flow(flow)
     if is_traced(flow, box, args, t):
         raise ValueError("`equilibria` runs outside of JAX transformations only: it finds a number of points.")
-    if not (isinstance(box, tuple | list) and len(box) == 2):
-        raise ValueError(f"`box` must be a pair (lower, upper) of trees like the state, got {box!r}.")
-    lower, upper = (as_state("box", jax.tree.map(_as_float, corner)) for corner in box)
-    if jax.tree.structure(lower) != jax.tree.structure(upper):
-        raise ValueError("`box` must be two trees of one structure, (lower, upper).")
-    low, high = np.asarray(ravel(lower)), np.asarray(ravel(upper))
-    if low.shape != high.shape or not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise ValueError(f"`box` must have finite corners, lower < upper everywhere, got {low} and {high}.")
+    lower, _, low, high = corners_of(box)
     if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
         raise ValueError(f"`starts` must be at least 1, a whole number, got {starts!r}.")
-    guesses = jnp.asarray(_starts(low, high, starts), dtype=low.dtype)
-    found = _newton(flow, lower, jnp.asarray(low), jnp.asarray(high), guesses, traced_numbers(args), traced_numbers(t))
+    dtype = ravel(lower).dtype
+    numbers = tuple(jnp.asarray(numbers, dtype=dtype) for numbers in (low, high, _starts(low, high, starts)))
+    found = _newton(flow, lower, numbers, traced_numbers(args), traced_numbers(t))
     roots, corrections, jacobians, potentials, speeds = jax.tree.map(np.asarray, found)
     scale = np.abs(roots) + 1e-3 * (high - low)
-    precision = np.finfo(low.dtype).eps ** 0.5
+    precision = np.finfo(dtype).eps ** 0.5
     good = np.all(np.isfinite(roots) & (np.abs(corrections) <= precision * scale), axis=1)
     kept = np.flatnonzero(good)[_distinct(roots[good], 100 * precision * (high - low))]
     points = [
@@ -138,8 +133,8 @@ def equilibria(
 
 
 @eqx.filter_jit
-def _newton(flow, like, low, high, guesses, args, t):
-    unravel = unraveler(like)
+def _newton(flow, like, numbers, args, t):
+    unravel, (low, high, guesses) = unraveler(like), numbers
 
     def field(x, _=None):
         return ravel(flow.vector_field(jnp.asarray(t, x.dtype), combine(unravel(x), like), args))
@@ -196,12 +191,3 @@ def _word(eigenvalues: Float[Array, " n"] | np.ndarray, noise: float) -> str:
         return "saddle"
     side = "stable" if (real < 0).all() else "unstable"
     return f"{side} {'focus' if (imaginary > noise).any() else 'node'}"
-
-
-def _as_float(leaf):
-    """Corners may be written in whole numbers."""
-    if isinstance(leaf, int) and not isinstance(leaf, bool):
-        return float(leaf)
-    if isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.integer):
-        return leaf.astype(jnp.result_type(float))
-    return leaf

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import PyTree
 from matplotlib.axes import Axes
 
-from .._tree import dtype_of, floats, is_float_array, ravel, unraveler
+from .._tree import dtype_of, floats, is_float_array, unraveler
 from .._typing import State
-from ..flow import Units
+from ..flow import Units, corners_of
 from ..simulate import evaluate_along
 from ._axes import with_unit
 from ._labels import number_labels
@@ -102,29 +102,15 @@ def plane_of(box: tuple[State, State], scale: str, units: Units) -> Plane:
     """
     if scale not in ("linear", "log"):
         raise ValueError(f'`scale` must be "linear" or "log", got {scale!r}.')
-    if not (isinstance(box, tuple | list) and len(box) == 2):
-        raise ValueError(f"`box` must be two trees like the state, (lower, upper), got {box!r}.")
-    lower, upper = (jax.tree.map(_as_float, corner) for corner in box)
-    low, high = (np.asarray(ravel(corner), dtype=np.float64) for corner in (lower, upper))
-    if jax.tree.structure(lower) != jax.tree.structure(upper) or low.shape != high.shape:
-        raise ValueError(f"`box` must be two trees of one structure, (lower, upper), got {box!r}.")
+    lower, _, low, high = corners_of(box)
     if low.size != 2:
         raise ValueError(
             f"`box` must have two numbers in each corner, got {low.size}: a picture has two axes. For a section "
             "through a larger state, wrap the flow in one of two numbers that keeps the others fixed."
         )
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise ValueError(f"`box` must have finite corners, lower < upper everywhere, got {low} and {high}.")
     if scale == "log" and not (low > 0).all():
         raise ValueError(f'`box` must be positive for `scale="log"`, got the lower corner {low}: raise it above zero.')
     return Plane(lower, low, high, number_labels(lower, units), scale)
-
-
-def _as_float(leaf: Any) -> Any:
-    if not isinstance(leaf, bool | int | float | np.generic | np.ndarray | jax.Array):
-        return leaf
-    dtype = jnp.result_type(leaf)
-    return jnp.asarray(leaf, dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float))
 
 
 def _at_state(t: Any, y: PyTree, operands: Any) -> Any:

@@ -38,7 +38,16 @@ OF_TRAININGS = {
     "twins": lambda **kwargs: fm.plot.twins([0.0, 1.0], [1.0, 0.3], 1.0, **kwargs),
     "comparison": lambda **kwargs: fm.plot.comparison(COMPARED, **kwargs),
 }
-ALL = OVER_A_BOX | AGAINST_TIME | OF_TRAININGS
+CHANGES = np.ones((2, 1, 1))
+LADDER = fm.StabilityLadder(
+    np.array([10, 20]), CHANGES, None, CHANGES[:, 0], CHANGES[:, 0], 0, 0, "replace-one", 1.0, None
+)
+OF_MODULES = {
+    "rate_band": lambda **kwargs: fm.plot.rate_band(fm.contraction_spectrum(FLOW, RUN), **kwargs),
+    "module_graph": lambda **kwargs: fm.plot.module_graph([1.0, 2.0], [[0.0, 0.3], [0.2, 0.0]], **kwargs),
+    "stability": lambda **kwargs: fm.plot.stability(LADDER, **kwargs),
+}
+ALL = OVER_A_BOX | AGAINST_TIME | OF_TRAININGS | OF_MODULES
 
 
 def test_every_public_function_is_here():
@@ -106,7 +115,7 @@ def test_importing_the_package_does_not_load_matplotlib():
 @pytest.mark.parametrize(
     ("box", "complaint"),
     [
-        (BOX[0], r"`box` must be two trees like the state, \(lower, upper\)"),
+        (BOX[0], r"`box` must be a pair \(lower, upper\)"),
         ((BOX[0], {"u": 1.0, "v": 2.0}), "`box` must be two trees of one structure"),
         ((BOX[1], BOX[0]), "`box` must have finite corners, lower < upper"),
         ((BOX[0], jnp.array([jnp.inf, 1.0])), "`box` must have finite corners"),

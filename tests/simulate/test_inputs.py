@@ -178,7 +178,7 @@ REFUSED = {
     "until": (lambda: fm.simulate(BOWL, jnp.ones(2), 1.0, until=3), r"`until` must be a function of \(t, y, args\)"),
     "empty": (lambda: fm.simulate(BOWL, np.ones((0,)), 1.0), "at least one float array with an entry"),
     "rtol": (lambda: fm.simulate(BOWL, jnp.ones(2), 1.0, rtol=float("inf")), "`rtol` must be at least"),
-    "norm": (lambda: fm.contraction_rate(BOWL, jnp.ones(2), norm=1), "`norm` must be 2"),
+    "norm": (lambda: fm.contraction_rate(BOWL, jnp.ones(2), norm=3), "`norm` must be 1, 2"),
     "method": (lambda: fm.contraction_rate(BOWL, jnp.ones(2), method="guess"), "`method` must be"),
     "rate of nothing": (lambda: fm.contraction_rate(None, jnp.ones(2)), "`flow` must be a flow"),
     "rate in a matrix": (lambda: fm.contraction_rate(BOWL, jnp.ones(2), metric=np.eye(2)), "`metric` must be a metric"),

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._tree import as_state, combine, floats, is_traced, label_of, require_arguments, unraveler
+from ..._tree import combine, floats, is_float_array, is_traced, label_of, require_arguments, unraveler
 from ..._typing import Args, State
-from ...flow import AbstractFlow, require_flow
+from ...flow import AbstractFlow, corners_of, require_flow
 from ...metric import AbstractMetric, Euclidean, require_metric, tolerance
 from ..jacobian import Factor, unless_own
 from ..log_norm import as_norm
@@ -117,7 +116,8 @@ def _asked(flow, box, metric, norm, args, factor) -> tuple[Question, np.ndarray,
         require_metric("metric", metric)
     if callable(factor):
         require_arguments("factor", factor, ("t", "y", "args"))
-    like, lower, upper = _corners(box)
+    corners, _, lower, upper = corners_of(box)
+    like = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) if is_float_array(leaf) else leaf, corners)
     if len(lower) > _LARGEST:
         raise ValueError(
             f"`box` must be of at most {_LARGEST} numbers, got {len(lower)}: boxes can't cover so many dimensions. "
@@ -133,34 +133,6 @@ def _asked(flow, box, metric, norm, args, factor) -> tuple[Question, np.ndarray,
     if [x.shape for x in jax.tree.leaves(velocity)] != [x.shape for x in jax.tree.leaves(floats(like))]:
         raise ValueError("`box` must be two trees like the state of the flow: its field has other shapes.")
     return question, lower, upper
-
-
-def _corners(box: Any) -> tuple[State, np.ndarray, np.ndarray]:
-    if not (isinstance(box, tuple | list) and len(box) == 2):
-        raise ValueError(f"`box` must be a pair (lower, upper) of trees like the state, got {box!r}.")
-    trees = [as_state("box", jax.tree.map(_as_double, corner)) for corner in box]
-    if jax.tree.structure(trees[0]) != jax.tree.structure(trees[1]):
-        raise ValueError("`box` must be two trees of one structure, (lower, upper).")
-    lower, upper = (_flat(tree) for tree in trees)
-    if lower.shape != upper.shape or not lower.size:
-        raise ValueError(f"`box` must have corners of the same shapes with numbers in them, got {box!r}.")
-    if not (np.isfinite(lower).all() and np.isfinite(upper).all() and (lower < upper).all()):
-        raise ValueError(
-            f"`box` must have finite corners, lower < upper everywhere, got {lower} and {upper}: an unbounded region "
-            "has no finite number of boxes, and at a single state `fm.contraction_rate` is what you want."
-        )
-    return trees[0], lower, upper
-
-
-def _as_double(leaf: Any) -> Any:
-    """Corners may be written in whole numbers or in single precision."""
-    if isinstance(leaf, bool) or not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
-        return leaf
-    return np.asarray(leaf, dtype=float) if np.asarray(leaf).dtype.kind in "iuf" else leaf
-
-
-def _flat(tree: State) -> np.ndarray:
-    return np.concatenate([np.empty(0), *(np.ravel(leaf) for leaf in jax.tree.leaves(floats(tree)))])
 
 
 def _check_numbers(t, rtol, max_boxes) -> None:
