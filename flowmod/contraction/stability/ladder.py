@@ -21,7 +21,7 @@ class PowerLaw(NamedTuple):
 
     Attributes:
         slope: the exponent.
-        error: its standard error; it knows nothing of a curve.
+        error: its standard error; it knows nothing of a curve. NaN for fewer than three sizes.
     """
 
     slope: float
@@ -82,7 +82,9 @@ class StabilityLadder:
         x = x - x.mean()
         slope = x @ y / (x @ x)
         residual = y - y.mean() - slope * x
-        return PowerLaw(float(slope), float(np.sqrt(residual @ residual / ((len(x) - 2) * (x @ x)))))
+        free = len(x) - 2
+        # A line through two points has no residual that would say how good it is.
+        return PowerLaw(float(slope), float(np.sqrt(residual @ residual / (free * (x @ x)))) if free > 0 else np.nan)
 
     @property
     def slope(self) -> float:
