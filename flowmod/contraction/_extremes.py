@@ -16,6 +16,10 @@ from ..metric import AbstractMetric
 from ._pencil import pencil_products
 
 
+_RANDOM = 0.1
+"""The length of what is random in a warm start, beside one."""
+
+
 class Wanted(NamedTuple):
     """What is looked for: how many eigenvalues of each end, and to which residual (`None`: as precision allows)."""
 
@@ -71,9 +75,13 @@ def extremes_along(ts: Any, ys: State, subject: Subject, wanted: Wanted) -> Extr
 def _next(t, y, start, subject, wanted):
     pairs = extremes_at(t, y, start, subject, wanted)
     # All of the eigenvectors in one vector, because a Krylov space has one start: it has each of them again in as many
-    # steps as they are. Where there was no metric there are none.
+    # steps as they are. Random numbers beside them, because an eigenvector that is still one has nothing else in its
+    # Krylov space, and what has overtaken it since would be looked for in the few products of the second start only.
+    random = random_start(start.size, start.dtype)
     ahead = jnp.sum(pairs.vectors, axis=0)
-    ahead = jnp.where(jnp.all(jnp.isfinite(ahead)), ahead, random_start(start.size, start.dtype))
+    ahead = ahead / jnp.linalg.norm(ahead) + _RANDOM * random / jnp.linalg.norm(random)
+    # Where there was no metric there are no vectors.
+    ahead = jnp.where(jnp.all(jnp.isfinite(ahead)), ahead, random)
     return ahead, Extremes(pairs.values, *pairs[2:])
 
 
