@@ -17,6 +17,7 @@ from benchmarks import (
     race,
     scaling,
     single_runs,
+    spectra,
 )
 
 SUITES = {
@@ -31,6 +32,7 @@ SUITES = {
     "scaling": scaling.measure,
     "libraries": libraries.measure,
     "race": race.measure,
+    "spectra": spectra.measure,
 }
 
 

@@ -15,7 +15,6 @@ from ..linalg import Eigenpairs, extreme_eigenpairs, random_start
 from ..metric import AbstractMetric
 from ._pencil import pencil_products
 
-
 _RANDOM = 0.1
 """The length of what is random in a warm start, beside one."""
 

@@ -189,7 +189,7 @@ def test_a_step_is_one_product_of_each_kind():
     assert counts == {"S": products, "M": products + 1, "solve": products}
 
 
-@pytest.mark.parametrize(("n", "k"), [(7, 7), (60, 3), (300, 4)])
+@pytest.mark.parametrize(("n", "k"), [(7, 7), (300, 4)])
 def test_both_ends(n, k):
     """As many as there are in the smallest case; more than the basis holds, so with restarts, in the largest one."""
     s, m = random_pencil(n, seed=n)
@@ -346,3 +346,15 @@ def test_a_search_stays_where_its_products_lead():
     np.testing.assert_allclose(mode.value, expected, rtol=1e-9)
     assert mode.converged
     np.testing.assert_array_equal(mode.vector[9:], 0)
+
+
+def test_the_memory_of_a_search_is_that_of_two_dozen_vectors():
+    n = 10**5
+    weights, start = (jax.ShapeDtypeStruct((n,), jnp.float64) for _ in range(2))
+
+    @jax.jit
+    def search(weights, start):
+        return extreme_eigenpairs(lambda d: weights * d, lambda d: d, lambda g: g, start, rtol=1e-3)
+
+    memory = search.lower(weights, start).compile().memory_analysis()
+    assert memory.temp_size_in_bytes <= 25 * 8 * n
