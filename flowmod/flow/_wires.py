@@ -1,5 +1,6 @@
 """How modules hang together: what each wire carries, and the field of the whole."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._tree import dtype_of, is_float_array, is_traced, ravel, size, unraveler
-from .dynamical import Dynamical, layout, shown
+from .dynamical import Dynamical, fits, layout, shown
 
 
 class Wire(eqx.Module):
@@ -30,7 +31,7 @@ class Wire(eqx.Module):
         if self.gain.shape[1] != numbers.size:
             raise ValueError(f"a gain of shape {self.gain.shape} does not fit an output of shape {shown(output)}")
         arrived = self.gain.astype(numbers.dtype) @ numbers
-        if port is None:
+        if takes_anything(port):
             return arrived
         like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, numbers.dtype), port)
         return unraveler(like)(arrived) if size(like) == arrived.size else arrived
@@ -137,12 +138,11 @@ class Wiring(eqx.Module):
             raise ValueError(
                 f"The output of {source}, of shape {shown(output)}, can't pass to {target}: {str(error).rstrip('.')}."
             ) from error
-        if port is not None and layout(arrived) != layout(port):
+        if not fits(arrived, port):
             through = "" if layout(arrived) == layout(output) else f", which its gain makes {shown(arrived)}"
             raise ValueError(
                 f"The output of {source} has the shape {shown(output)}{through}, but the input of {target} has the "
-                f"shape {shown(port)}. Put a gain between them: a matrix of shape ({size_of(port)}, "
-                f"{size_of(output)}), or a function."
+                f"shape {shown(port)}. Put a gain between them: {_cure(output, port)}."
             )
         return arrived
 
@@ -176,9 +176,17 @@ def wires_of(modules: Modules, couplings: Any) -> tuple[Wire, ...]:
     """The wires of a table `couplings[i][j]`, or of a mapping `{(i, j): gain}`, of what `j` does to `i`."""
     if isinstance(couplings, Mapping):
         entries = [(_pair(key), gain) for key, gain in couplings.items()]
-        return tuple(
+        wires = tuple(
             Wire(modules.index(i), modules.index(j), as_gain(f"couplings[{i!r}, {j!r}]", g)) for (i, j), g in entries
         )
+        pairs = Counter((wire.target, wire.source) for wire in wires)
+        for (i, j), _ in entries:
+            if pairs[modules.index(i), modules.index(j)] > 1:
+                raise ValueError(
+                    f"`couplings` has more than one gain of {modules.label(modules.index(j))} into "
+                    f"{modules.label(modules.index(i))}: give their sum, under one key."
+                )
+        return wires
     n = len(modules.members)
     rows = [list(row) for row in couplings] if _is_table(couplings) else []
     if [len(row) for row in rows] != [n] * n:
@@ -210,6 +218,17 @@ def as_gain(argument: str, gain: Any) -> Any:
             f"output, got {gain!r}."
         )
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+
+
+def takes_anything(port: PyTree | None) -> bool:
+    """Whether a port has a part whose shape is not known."""
+    return any(place is None for place in jax.tree.leaves(port, is_leaf=lambda node: node is None))
+
+
+def _cure(output: PyTree, port: PyTree) -> str:
+    if takes_anything(port):
+        return "a function that returns such a tree, with anything in the place of `None`"
+    return f"a matrix of shape ({size_of(port)}, {size_of(output)}), or a function"
 
 
 def size_of(tree: PyTree) -> int:

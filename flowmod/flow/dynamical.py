@@ -26,8 +26,9 @@ class Dynamical(AbstractFlow):
             drives ignores `u`.
         metric: the metric of its state, in which its rate is known; Euclidean if there is none.
         output: `output(t, x, args)`, an array or a tree that others see; the state by default.
-        input: an example of `u`, an array or a tree, of which the shapes are kept. Without one, whatever is wired to
-            the module is handed over as it comes, and nothing wired is the number 0.0.
+        input: an example of `u`, an array or a tree, of which the shapes are kept; what is `None` in it takes
+            anything. Without one, whatever is wired to the module is handed over as it comes, and nothing wired is the
+            number 0.0.
         state: an example of `x`. With it, ports are checked when they are wired, else when they run.
         name: what messages, and the states of systems in which all modules have a name, call it.
         units: a mapping from labels (`"time"`, leaf paths) to unit strings.
@@ -83,7 +84,7 @@ class Dynamical(AbstractFlow):
     def drive(self, t: Scalar, y: State, u: PyTree = None, args: Args = None) -> Vector:
         """The velocity with the input `u`, zero by default."""
         u = self._nothing(y) if u is None else u
-        if self.input is not None and layout(u) != layout(self.input):
+        if not fits(u, self.input):
             who = "this module" if self.name is None else f"module '{self.name}'"
             raise ValueError(f"The input of {who} has the shape {shown(self.input)}, but `u` has {shown(u)}.")
         return like_state("fn", self.fn(t, y, u, args), y)
@@ -138,6 +139,16 @@ def shapes_of(argument: str, example: PyTree) -> PyTree[jax.ShapeDtypeStruct]:
 def layout(tree: PyTree) -> Any:
     """Structure and shapes, to compare."""
     return jax.tree.structure(tree), [_shape(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def fits(tree: PyTree, port: PyTree | None) -> bool:
+    """Whether a tree has the structure and the shapes of a port, in which `None` takes anything."""
+    places, structure = jax.tree.flatten(port, is_leaf=lambda node: node is None)
+    try:
+        parts = structure.flatten_up_to(tree)
+    except ValueError:
+        return False
+    return all(place is None or layout(part) == layout(place) for place, part in zip(places, parts, strict=True))
 
 
 def shown(tree: PyTree) -> str:

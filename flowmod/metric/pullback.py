@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import as_float, cast_like, combine, floats, is_traced, ravel, require_arguments, unraveler
-from .._typing import Args, Covector, State, Vector
+from .._tree import as_float, cast_like, combine, floats, is_traced, label_of, ravel, require_arguments, unraveler
+from .._typing import Args, Covector, Scalar, State, Vector
 from ._base import AbstractMetric, require_metric
 from ._matrix import state_size
 from ._matrix_metric import AbstractMatrixMetric
@@ -28,7 +28,7 @@ class PullbackMetric(AbstractMatrixMetric):
 
     Args:
         fn: `fn(y, args)` returns an array or a tree of arrays, the coordinates in which distances are measured.
-        output: the metric of these coordinates; Euclidean by default.
+        output: the metric of these coordinates, which may move; Euclidean by default.
         mass: not negative: a number, or a tree of numbers or arrays like the state.
 
     Raises:
@@ -52,6 +52,10 @@ class PullbackMetric(AbstractMatrixMetric):
         self.output = Euclidean() if output is None else output
         require_metric("output", self.output)
         self.mass = jax.tree.map(_not_negative, mass)
+
+    def at(self, t: Scalar | Any) -> "PullbackMetric":
+        output = self.output.at(t)
+        return self if output is self.output else PullbackMetric(self.fn, output, self.mass)
 
     def matrix(self, y: State, args: Args = None) -> Float[Array, "n n"]:
         n, unravel = state_size(y), unraveler(y)
@@ -81,7 +85,7 @@ class PullbackMetric(AbstractMatrixMetric):
                 f"`mass` must be a number or a tree like the state, {jax.tree.structure(like)}, got "
                 f"{jax.tree.structure(mass)}."
             )
-        return cast_like(jax.tree.map(lambda m, leaf: jnp.broadcast_to(m, leaf.shape), mass, like), like)
+        return cast_like(jax.tree.map_with_path(_broadcast, mass, like), like)
 
 
 def _both_ways(fn: Callable, primal: Any, tangent: Any) -> tuple[Any, Any, Callable]:
@@ -89,6 +93,14 @@ def _both_ways(fn: Callable, primal: Any, tangent: Any) -> tuple[Any, Any, Calla
     value, push = jax.linearize(fn, primal)
     transposed = jax.linear_transpose(push, primal)
     return value, push(tangent), transposed
+
+
+def _broadcast(path: Any, mass: Array, leaf: Array) -> Array:
+    try:
+        return jnp.broadcast_to(mass, leaf.shape)
+    except ValueError as error:
+        where = f" of the leaf '{label_of(path)}'" if path else ""
+        raise ValueError(f"`mass`{where} must be a number or of shape {leaf.shape}, got shape {mass.shape}.") from error
 
 
 def _not_negative(mass: Any) -> Array:

@@ -27,7 +27,7 @@ def module_graph(
     gains: Any,
     *,
     names: Sequence[str] | None = None,
-    limiting: tuple[int, int] | int | None = None,
+    limiting: tuple[int, int] | int | tuple[str, str] | str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw modules as nodes with their rates, and couplings as arrows with their gains.
@@ -39,15 +39,17 @@ def module_graph(
         rates: the rate of each module, (N,) in 1/time.
         gains: the gains, (N, N) in 1/time; the diagonal is not looked at, and zero has no arrow.
         names: a name for each module; its index by default.
-        limiting: the module, or the coupling `(i, j)`, that limits the whole, drawn in vermilion: a composition's
-            `limiting`.
+        limiting: the module or the coupling that limits the whole, drawn in vermilion: a composition's `limiting`, an
+            index or `(i, j)` for the gain of `j` into `i`; or what a `fm.ModuleReport` says, `limiting_module` or
+            `limiting_coupling`, one of the `names` or the pair `(from, into)`.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes. The colour bar is `ax.figure.axes[-1]`.
 
     Raises:
-        ValueError: if the shapes do not fit, a rate is not finite, or a gain is negative or not finite.
+        ValueError: if the shapes do not fit, a rate is not finite, a gain is negative or not finite, or `limiting` is
+            none of the modules and couplings.
     """
     rates, gains = np.asarray(rates, dtype=float), np.asarray(gains, dtype=float)
     n = rates.size
@@ -60,13 +62,32 @@ def module_graph(
     if len(names) != n:
         raise ValueError(f"`names` must be one for each of the {n} modules, got {len(names)}.")
 
+    marked = None if limiting is None else _marked(limiting, names, strengths)
     ax = axes_or_new(ax)
     places = _places(n)
-    _draw_gains(ax, places, strengths, limiting)
-    _draw_modules(ax, places, rates, names, limiting)
+    _draw_gains(ax, places, strengths, marked)
+    _draw_modules(ax, places, rates, names, marked)
     ax.set(xlim=(-1.45, 1.45), ylim=(-1.45, 1.45), aspect="equal")
     ax.axis("off")
     return ax
+
+
+def _marked(limiting: Any, names: list[str], strengths: np.ndarray) -> tuple[int, ...]:
+    """What limits as indices: `(i,)` for a module, `(i, j)` for the gain of `j` into `i`."""
+    parts = limiting if isinstance(limiting, tuple) else (limiting,)
+    if all(isinstance(part, str) and names.count(part) == 1 for part in parts):
+        found = tuple(names.index(part) for part in reversed(parts))  # a report says (from, into)
+    elif all(isinstance(part, int | np.integer) and not isinstance(part, bool) for part in parts):
+        found = tuple(map(int, parts))
+    else:
+        found = ()
+    known = all(0 <= index < len(names) for index in found)
+    if not (known and (len(found) == 1 or (len(found) == 2 and strengths[found] > 0))):
+        raise ValueError(
+            f"`limiting` must be one of the modules {names}, its index, or a coupling with a gain: (i, j) for the gain "
+            f"of `j` into `i`, or two names as (from, into); got {limiting!r}."
+        )
+    return found
 
 
 def _places(n: int) -> np.ndarray:
@@ -77,11 +98,11 @@ def _places(n: int) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
-def _draw_gains(ax: Axes, places: np.ndarray, strengths: np.ndarray, limiting: Any) -> None:
+def _draw_gains(ax: Axes, places: np.ndarray, strengths: np.ndarray, marked: tuple[int, ...] | None) -> None:
     edges = sorted(zip(*np.nonzero(strengths), strict=True), key=lambda edge: -strengths[edge])
     strongest = strengths.max(initial=0.0)
     for rank, (i, j) in enumerate(edges):
-        colour = LINES[1] if isinstance(limiting, tuple) and tuple(limiting) == (i, j) else INK
+        colour = LINES[1] if marked == (i, j) else INK
         share = strengths[i, j] / strongest
         arrow = FancyArrowPatch(
             tuple(places[j]),
@@ -107,9 +128,11 @@ def _draw_gains(ax: Axes, places: np.ndarray, strengths: np.ndarray, limiting: A
             ax.text(x, y, text, ha="center", va="center", fontsize="small", color=colour, path_effects=halo, zorder=2)
 
 
-def _draw_modules(ax: Axes, places: np.ndarray, rates: np.ndarray, names: list[str], limiting: Any) -> None:
+def _draw_modules(
+    ax: Axes, places: np.ndarray, rates: np.ndarray, names: list[str], marked: tuple[int, ...] | None
+) -> None:
     norm = CenteredNorm(0.0, np.abs(rates).max() or 1.0)
-    rims = [LINES[1] if isinstance(limiting, int) and limiting == index else INK for index in range(len(rates))]
+    rims = [LINES[1] if marked == (index,) else INK for index in range(len(rates))]
     nodes = {"s": _NODE, "c": rates, "cmap": colormaps["PuOr"], "norm": norm, "edgecolors": rims, "linewidths": 1.2}
     ax.scatter(*places.T, **nodes, zorder=3)
     for (x, y), rate, name in zip(places, rates, names, strict=True):

@@ -9,21 +9,27 @@ import pytest
 import scipy.linalg
 
 import flowmod as fm
+from flowmod.contraction.certificate._program import Operation, Program
 from flowmod.contraction.compose._comparison import composition_of
+from flowmod.contraction.compose._matrices import pencil_modes, rounding
 from flowmod.contraction.compose._parts import Rates
 
 compose = fm.compose
+
+
+EUCLIDEAN = Program(2, (Operation("constant", (), 1.0), Operation("constant", (), 0.0)), (2, 3, 2))
+"""The metric as a certificate has it: its upper triangle."""
 
 
 @dataclasses.dataclass
 class Proved:
     rate: float
     status: str = "proved"
-
-
-@dataclasses.dataclass
-class InNorm(Proved):
-    norm: float = np.inf
+    norm: float = 2
+    corners: tuple = ((-1.0, 0.0), (1.0, 2.0))
+    times: tuple | None = None
+    constant_metric: bool = True
+    metric_program: Program | None = EUCLIDEAN
 
 
 def rate_of(matrix, weights=None):
@@ -289,6 +295,13 @@ def test_rnn_of_rnns_on_500_random_systems():
     assert loose < min(rates) - 1
 
 
+def test_what_a_coupling_misses_of_being_skew_is_taken_off():
+    """Within the tolerance, and far above rounding: `diag(d, d)` too much, and the rate is `1 - d`."""
+    miss = 2.0**-30
+    found = compose.rnn_of_rnns([1.0, 1.0], [[miss, 1.0], [-1.0, miss]])
+    assert 1 - 2 * miss < found.rate <= 1 - miss
+
+
 def _rate_in(jacobian, metric):
     product = metric @ jacobian
     return -scipy.linalg.eigh((product + product.T) / 2, metric, eigvals_only=True)[-1]
@@ -326,6 +339,35 @@ def test_an_equality_constraint_contracts_strictly_in_a_tilted_metric():
         assert abs(_rate_in(jacobian, _tilted(a, m1, m2, 0.0))) < 1e-9
         relative = scipy.linalg.eigh(found.metric, scipy.linalg.block_diag(m1, m2), eigvals_only=True)
         np.testing.assert_allclose(found.condition, np.sqrt(relative[-1] / relative[0]), rtol=1e-9)
+
+
+def test_eigenvalues_of_a_pencil_are_safe_from_rounding():
+    """`(value + rounding) M - S` is positive semidefinite over the rationals, in metrics of a condition up to 1e10."""
+    rng, missed = np.random.default_rng(8), 0
+    for n in np.repeat([2, 3, 4], 40):
+        q, s = np.linalg.qr(rng.normal(size=(n, n)))[0], rng.normal(size=(n, n))
+        m, s = (q * 10.0 ** rng.uniform(-10, 0, n)) @ q.T, s + s.T
+        m = (m + m.T) / 2
+        top, slack = pencil_modes(s, m)[0][-1], rounding(s, m)
+        assert _is_positive(top + slack, m, s)
+        # Negative control: without the condition of the metric it is too little.
+        spread = np.linalg.eigvalsh(m)
+        missed += not _is_positive(top + slack * spread[0] / spread[-1], m, s)
+    assert missed > 5
+
+
+def _is_positive(value, m, s):
+    exact = [
+        [Fraction(value) * Fraction(a) - Fraction(b) for a, b in zip(*rows, strict=True)]
+        for rows in zip(m, s, strict=True)
+    ]
+    for k in range(len(exact)):
+        if exact[k][k] <= 0:
+            return False
+        for i in range(k + 1, len(exact)):
+            factor = exact[i][k] / exact[k][k]
+            exact[i] = [a - factor * b for a, b in zip(exact[i], exact[k], strict=True)]
+    return True
 
 
 def test_the_rate_at_several_hessians_holds_for_their_means():
@@ -432,11 +474,72 @@ def test_certificates_compose_to_a_proof_that_composes_again():
     whole = compose.hierarchy(pair, Proved(3.0), 1.0, eps=0.1)
     assert whole.proved
     assert "proved from certificates" in str(whole)
+    assert "while runs stay in the product of the boxes, [-1.  0. -1.  0. -1.  0.] to [1. 2. 1. 2. 1. 2.]," in str(
+        whole
+    )
+    assert "if inputs are only added to the velocities" in str(whole)
+    np.testing.assert_array_equal(whole.corners, [[-1, 0] * 3, [1, 2] * 3])
     for mixed in (compose.network([Proved(1.0), 2.0], np.zeros((2, 2))), compose.independent([Proved(1.0), 2.0])):
         assert not mixed.proved
+        assert mixed.corners is None
         assert "not from certificates" in str(mixed)
+        assert "runs stay" not in str(mixed)
     assert compose.rnn_of_rnns([Proved(1.0)] * 2).proved
-    assert compose.sum([Proved(1.0)] * 2).proved
+    np.testing.assert_array_equal(compose.sum([Proved(1.0)] * 2).corners, Proved(1.0).corners)
+    timed = compose.independent([Proved(1.0, times=(0.0, 2.0)), Proved(1.0), Proved(1.0, times=(1.0, 3.0))])
+    assert timed.times == (1.0, 2.0)
+    assert "for t in [1, 2]" in str(timed)
+    assert compose.sum([Proved(1.0), Proved(1.0, times=(0.0, 2.0))]).times == (0.0, 2.0)
+
+
+def test_fields_of_two_metrics_or_regions_have_no_proved_sum():
+    """Contracting in diag(1, 25) and in diag(25, 1), and their sum grows: one box, one word for both metrics."""
+    a, y = np.array([[-1.0, 4.0], [0.0, -1.0]]), np.ones(2)
+    fields = [fm.VectorField(lambda t, y, m: m @ y)] * 2
+    metrics = [fm.ConstantMetric(np.diag([1.0, 25.0])), fm.ConstantMetric(np.diag([25.0, 1.0]))]
+    one, other = (fm.certify(f, (-y, y), m, args=j) for f, m, j in zip(fields, metrics, (a, a.T), strict=True))
+    assert min(one.rate, other.rate) > 0.59
+    assert np.linalg.eigvals(a + a.T).max() > 1.9
+    with pytest.raises(ValueError, match=r"`rates\[0\]` and `rates\[2\]`.*metrics are not the same, or can't be seen"):
+        compose.sum([one, one, other])
+    assert not compose.sum([one.rate, other.rate]).proved
+    twice = compose.sum([one, one], [1.0, 2.0])
+    np.testing.assert_array_equal(twice.corners, one.corners)
+    np.testing.assert_allclose(twice.rate, 3 * one.rate)
+    # A field that depends on the time has a program of one more number; its metric is the same.
+    timed = fm.certify(fm.VectorField(lambda t, y, args: -(2 + t) * y), (-y, y), metrics[0], t=(0.0, 1.0))
+    both = compose.sum([one, timed])
+    assert both.times == (0.0, 1.0)
+    np.testing.assert_allclose(both.rate, one.rate + timed.rate, rtol=1e-15)
+    # What the coupling is skew in must be the metric of the certificates, too.
+    metric = np.diag([1.0, 25.0])
+    coupling = compose.skew_coupling(np.triu(np.ones((4, 4)), 2), [metric, metric])
+    assert compose.rnn_of_rnns([one, one], coupling, [metric, metric]).proved
+    for wrong, given in ((coupling, [metric, np.eye(2)]), (np.zeros((4, 4)), None)):
+        with pytest.raises(ValueError, match=r"`rates\[[01]\]` is not proved in the metric `metrics\[[01]\]`"):
+            compose.rnn_of_rnns([one, one], wrong, given)
+
+
+def test_a_certificate_in_a_metric_that_moves_with_the_state_is_no_proof_for_a_driven_module():
+    """`b` contracts at 0.99 without an input in `1/y^2`; driven, the metric moves with it, and the whole grows."""
+    import jax.numpy as jnp
+
+    b = fm.Dynamical(lambda t, x, u, args: -x * jnp.log(x) + u, fm.DiagonalMetric(lambda y, args: 1 / y**2))
+    alone = fm.certify(b, (np.array([0.2]), np.array([0.5])))
+    assert alone.status == "proved"
+    assert not alone.constant_metric
+    with pytest.raises(ValueError, match=r"`l2` is proved in a metric that is not seen to be constant.*give a number"):
+        compose.hierarchy(1.0, alone, 10.0)
+    a = fm.Dynamical(lambda t, x, u, args: -(x - 1.0) + u)
+    found = compose.hierarchy(1.0, alone.rate, 10.0)
+    whole = fm.cascade(a, b, -2.0).weighted(found.weights)
+    assert found.rate > 0.9
+    assert fm.contraction_rate(whole, (jnp.array([1.0]), jnp.array([0.3]))) < -5
+    # The same metric at one point is constant, of a factor too.
+    fixed = fm.certify(b, (np.array([0.8]), np.array([0.9])), factor=np.array([0.3]))
+    assert fixed.constant_metric
+    assert compose.hierarchy(1.0, fixed, 10.0).rate < fixed.rate
+    assert fm.certify(b, (np.array([0.8]), np.array([0.9])), fm.Euclidean(), norm=1).metric_program is None
 
 
 @pytest.mark.parametrize(
@@ -451,7 +554,22 @@ def test_certificates_compose_to_a_proof_that_composes_again():
             r"`rates\[1\]` has the status 'dis",
         ),
         (lambda: compose.skew_feedback(1.0, compose.independent([1.0])), "`l2` has the status 'unproved'"),
-        (lambda: compose.independent([InNorm(1.0)]), r"`rates\[0\]` is proved in the norm inf.*`norm=2`"),
+        (lambda: compose.independent([Proved(1.0, norm=np.inf)]), r"`rates\[0\]` is proved in the norm inf.*`norm=2`"),
+        (
+            lambda: compose.independent([Proved(1.0, constant_metric=False)]),
+            r"`rates\[0\]` is proved in a metric that is not seen to be constant",
+        ),
+        (
+            lambda: compose.hierarchy(Proved(1.0, times=(0, 1)), Proved(1.0, times=(1, 2)), 1.0),
+            r"don't overlap: `l1` for t in \[0, 1\], `l2` for t in \[1, 2\]",
+        ),
+        (lambda: compose.sum([Proved(1.0), Proved(1.0, corners=((1, 0), (2, 2)))]), "boxes are not the same"),
+        (lambda: compose.sum([Proved(1.0, times=(0, 2)), Proved(1.0, times=(0, 3))]), "times are not the same"),
+        (
+            lambda: compose.sum([compose.independent([Proved(1.0)]), Proved(1.0)]),
+            "can't be seen to be the same: a comp",
+        ),
+        (lambda: compose.sum([1e308, 1e308]), "`rates` add up to more than a float holds"),
         (lambda: compose.independent([1.0, np.nan]), r"`rates\[1\]` must be finite, got nan"),
         (lambda: compose.independent([Proved(np.nan)]), r"`rates\[0\]` must be finite"),
         (lambda: compose.sum([Proved(None)]), r"`rates\[0\]` must be finite|`rates\[0\]` must be a number"),
@@ -466,7 +584,10 @@ def test_certificates_compose_to_a_proof_that_composes_again():
         (lambda: compose.hierarchy(np.ones(3), 1.0, 1.0), r"`l1` must be one number, got shape \(3,\).*smallest"),
         (lambda: compose.hierarchy(1.0, 1.0, -1.0), "`k21` can't be negative, got -1"),
         (lambda: compose.hierarchy(1.0, 1.0, 1.0, eps=0.0), "`eps` must be positive"),
+        (lambda: compose.hierarchy(1.0, 1.0, 1.0, eps=1e-155), "`eps` must be positive, and its square"),
+        (lambda: compose.hierarchy(1.0, 1.0, 1e300), r"`k21` = 1e\+300 is too large for the rates"),
         (lambda: compose.skew_feedback(1.0, 1.0, ratio=0.0), "`ratio` must be positive"),
+        (lambda: compose.skew_feedback(1.0, 1.0, ratio=1e-320), "`ratio` must be positive, and its inverse a float"),
         (lambda: compose.small_gain("fast", 1.0, 1.0, 1.0), "`l1` must be a number or a certificate, got 'fast'"),
         (lambda: compose.sum([1.0, 1.0], [1.0]), "`factors` must be one for each of the 2 rates"),
         (lambda: compose.sum([1.0], [-1.0]), r"`factors\[0\]` can't be negative"),
@@ -479,9 +600,19 @@ def test_certificates_compose_to_a_proof_that_composes_again():
             lambda: compose.rnn_of_rnns([1.0, 1.0], np.zeros((2, 2)), [np.eye(2)]),
             "`metrics` must be one for each of the 2",
         ),
+        (
+            lambda: compose.rnn_of_rnns([1, 2, 3], [[0, 1], [-1, 0]]),
+            r"each number of the 3 modules, got shape \(2, 2\)",
+        ),
         (lambda: compose.skew_coupling(np.ones((2, 2)), [np.eye(1)]), r"`matrix` must be square.*sizes \[1\]"),
         (lambda: compose.skew_coupling(np.ones((1, 1)), [-np.eye(1)]), r"`metrics\[0\]` must be positive definite"),
         (lambda: compose.equality_constrained(np.eye(2), [[1, 1], [2, 2]]), "`constraint` must have independent rows"),
+        (
+            lambda: compose.equality_constrained(np.eye(3), [[0.1, 0.2, 0.3], [0.3, 0.6, 0.9]]),
+            "of its 2 rows only 1 are",
+        ),
+        (lambda: compose.equality_constrained(np.eye(2), [[1, 2], [3, 4], [5, 6]]), "of its 3 rows only 2 are"),
+        (lambda: compose.equality_constrained(np.eye(2), [[0, 0]]), "of its 1 rows only 0 are"),
         (lambda: compose.equality_constrained(np.zeros((0, 2, 2)), [[1.0, 1.0]]), "`hessian` must hold at least one"),
         (lambda: compose.equality_constrained(np.eye(2), [[1, 1]], (np.eye(2),)), r"must be the pair \(M1, M2\)"),
         (lambda: compose.equality_constrained(np.eye(3), [[1.0, 1.0]]), r"`hessian` must be \(2, 2\).*got \(3, 3\)"),
@@ -506,7 +637,7 @@ def test_gains_over_thirty_orders_of_magnitude():
     gains = np.array([[0, 1e-15, 0], [1e15, 0, 1e-8], [0, 1e8, 0]])
     gamma = gains - np.diag([1.0, 2.0, 3.0])
     found = compose.network([1.0, 2.0, 3.0], gains)
-    bad = composition_of(Rates(np.array([1.0, 2.0, 3.0]), False), gains, np.array([1.0, 1e8, 1e-8]))
+    bad = composition_of(Rates(np.array([1.0, 2.0, 3.0])), gains, np.array([1.0, 1e8, 1e-8]))
     assert bad.rate < -1e10
     for each in (found, bad):
         assert _is_exact(gamma, each.weights, each.rate)

@@ -62,6 +62,10 @@ def test_a_network_of_named_modules_with_outputs_trees_and_functions():
     np.testing.assert_allclose(moved["pool"]["v"], -0.3 + (back @ X2)[0], rtol=1e-14)
     np.testing.assert_allclose(moved["pool"]["w"], 4 * 0.3 + 0.8 + (back @ X2)[1], rtol=1e-14)
     assert dict(whole.units) == {"time": "ms", "pool.v": "mV", "motor": "Hz"}
+    # Two words for the time are none.
+    seconds = fm.Dynamical(lambda t, x, u, args: -x, name="slow", units={"time": "s", "y": "Hz"})
+    for other in (seconds, fm.Dynamical(lambda t, x, u, args: -x, name="slow")):
+        assert "time" not in dict(fm.independent(motor, other).units)
     # The same wires by name.
     named = fm.network([pool, motor], {("pool", "motor"): back, (1, 0): weights, ("motor", "motor"): 0.5})
     again = named.vector_field(0.7, y, 4.0)
@@ -201,6 +205,26 @@ def test_single_precision_and_ports_without_examples():
         first(name="loop").drive(0.0, X1, jnp.ones(3))
 
 
+def test_a_system_of_modules_without_examples_can_be_driven():
+    loose, y = fm.Dynamical(lambda t, x, u, args: -x + u), (X1, X2)
+    pair = fm.independent(loose, loose)
+    u = (jnp.ones(2), 2 * jnp.ones(3))
+    np.testing.assert_allclose(np.hstack(pair.drive(0.0, y, u)), np.hstack([1 - X1, 2 - X2]))
+    np.testing.assert_allclose(np.hstack(pair.drive(0.0, y, (None, u[1]))), np.hstack([-X1, 2 - X2]))
+    whole = fm.cascade(first(), pair, gain=lambda z: (z, G @ z))
+    np.testing.assert_allclose(np.hstack(whole.vector_field(0.0, (X1, y))[1]), np.hstack([X1 - X1, G @ X1 - X2]))
+    # A shape that is known is checked beside one that is not.
+    half = fm.independent(loose, second())
+    with pytest.raises(ValueError, match=r"has the shape \(None, \(3,\)\), but `u` has \(\(2,\), \(2,\)\)"):
+        half.drive(0.0, y, (u[0], u[0]))
+    for wrong in ((u[0],), u[0], {"a": u[0], "b": u[1]}):
+        with pytest.raises(ValueError, match=r"The input of this module has the shape \(None, None\), but `u` has"):
+            pair.drive(0.0, y, wrong)
+    for gain in (1.0, np.ones((5, 2))):
+        with pytest.raises(ValueError, match=r"input of module 1 has the shape \(None, None\). .*: a function that"):
+            fm.cascade(first(), pair, gain)
+
+
 def test_ports_that_do_not_match_are_named_when_wired():
     with pytest.raises(
         ValueError, match=r"output of module 0 has the shape \(2,\), but the input of module 1 .* \(3,\)"
@@ -247,6 +271,10 @@ def test_ports_that_do_not_match_are_named_when_run():
         (lambda: fm.independent(), "at least one module"),
         (lambda: fm.network([first()], [[None, None]]), "`couplings` must be a table of 1 rows"),
         (lambda: fm.network([first()], {(0, 1): 1.0}), "`couplings` names the module 1, but there are 1"),
+        (
+            lambda: fm.network([first(name="a"), first(name="b")], {("a", "b"): 1.0, (0, 1): 1.0}),
+            "more than one gain of module 'b' into module 'a': give their sum",
+        ),
         (lambda: fm.network([first()], {0: 1.0}), r"must be pairs \(target, source\)"),
         (lambda: fm.network([first()], [[np.ones(3)]]), r"`couplings\[0\]\[0\]` must be a finite number"),
         (lambda: fm.cascade(first(), first(), "x"), "`gain` must be a number, a matrix or a function"),

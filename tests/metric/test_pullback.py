@@ -69,6 +69,22 @@ def test_a_rate_in_new_coordinates_is_the_rate_of_the_flow_written_in_them():
         np.testing.assert_allclose(fm.contraction_rate(flow, jnp.asarray([x])), 1 + np.log(x), rtol=1e-12)
 
 
+def test_the_metric_of_the_outputs_may_move():
+    """`diag(1 + t)` of `sinh y`, with its own mass, is `(1 + t) cosh^2 y + mass`."""
+    output = fm.MovingMetric(lambda t, z, args: (1 + t) * jnp.eye(2))
+    pulled = fm.PullbackMetric(lambda y, args: jnp.sinh(y), output, mass=0.1)
+    whole = fm.MovingMetric(lambda t, y, args: jnp.diag((1 + t) * jnp.cosh(y) ** 2 + 0.1))
+    y = jnp.asarray([1.0, 0.5])
+    np.testing.assert_allclose(pulled.at(2.0)(y).as_matrix(), whole.at(2.0)(y).as_matrix(), rtol=1e-14)
+    flow = fm.VectorField(lambda t, y, args: -y)
+    rates = [fm.contraction_rate(flow, y, t=2.0, metric=metric) for metric in (pulled, whole)]
+    np.testing.assert_allclose(*rates, rtol=1e-12)
+    # Negative control: at another time it is another one; a metric that stands still is itself.
+    assert abs(rates[0] - fm.contraction_rate(flow, y, t=0.0, metric=pulled)) > 0.01
+    still = fm.PullbackMetric(lambda y, args: y)
+    assert still.at(1.0) is still
+
+
 def test_more_numbers_than_outputs_need_a_mass():
     metric = fm.PullbackMetric(lambda y, args: jnp.sum(y))
     with pytest.raises(ValueError, match=r"`J\^T H J \+ mass` must be positive definite.*Add a mass"):
@@ -93,3 +109,7 @@ def test_wrong_input_is_named():
         fm.PullbackMetric(lambda y, args: y, mass=-1.0)
     with pytest.raises(ValueError, match="`mass` must be a number or a tree like the state"):
         fm.PullbackMetric(lambda y, args: y, mass={"a": 1.0}).flat(jnp.ones(2), jnp.ones(2))
+    with pytest.raises(ValueError, match=r"`mass` must be a number or of shape \(2,\), got shape \(3,\)"):
+        fm.PullbackMetric(lambda y, args: y, mass=np.ones(3)).flat(jnp.ones(2), jnp.ones(2))
+    with pytest.raises(ValueError, match=r"`mass` of the leaf 'a' must be a number or of shape \(2,\), got shape \(3,"):
+        fm.PullbackMetric(to_tree, mass={"a": np.ones(3), "b": 0.1}).flat(TREE, TREE)

@@ -38,6 +38,17 @@ def test_what_limits_is_marked():
     assert [to_hex(colour) for colour in ax.collections[0].get_edgecolors()] == ["#000000", "#d55e00", "#000000"]
 
 
+@pytest.mark.parametrize("limiting", [("a", "b"), (np.int64(1), np.int64(0)), np.int32(1), "b"])
+def test_what_limits_may_have_the_names_of_a_report(limiting):
+    """A report's coupling is `(from, into)`, a composition's `(i, j)` the gain of `j` into `i`."""
+    ax = fm.plot.module_graph(RATES, GAINS, names=["a", "b", "c"], limiting=limiting)
+    arrow = [to_hex(patch.get_edgecolor()) == "#d55e00" for patch in ax.patches]
+    nodes = [to_hex(colour) == "#d55e00" for colour in ax.collections[0].get_edgecolors()]
+    assert (arrow, nodes) == (
+        ([True, False, False], [False] * 3) if isinstance(limiting, tuple) else ([False] * 3, [False, True, False])
+    )
+
+
 def test_one_module_and_many():
     assert fm.plot.module_graph([0.5], [[0.0]]).texts[0].get_text() == "0.5"
     gains = np.random.default_rng(0).uniform(size=(9, 9))
@@ -53,5 +64,9 @@ def test_wrong_input_is_named():
         fm.plot.module_graph([1.0, 1.0], [[0.0, -1.0], [0.0, 0.0]])
     with pytest.raises(ValueError, match="`rates` must be finite"):
         fm.plot.module_graph([1.0, np.nan], [[0.0, 1.0], [0.0, 0.0]])
+    # No such module, no such name, no such gain, no pair, no number: and what a report of several times says.
+    for wrong in (3, -1, "d", ("a", "d"), (0, 2), (2, 1, 0), 1.0, True, (), np.array([1, 0]), ("a", "b", "a")):
+        with pytest.raises(ValueError, match=r"`limiting` must be one of the modules \['a', 'b', 'c'\]"):
+            fm.plot.module_graph(RATES, GAINS, names=["a", "b", "c"], limiting=wrong)
     with pytest.raises(ValueError, match="`names` must be one for each of the 3 modules, got 1"):
         fm.plot.module_graph(RATES, GAINS, names=["a"])

@@ -3,8 +3,11 @@
 Each row of the calculus takes the modules' rates, as numbers or as certificates, and what is known of their couplings.
 It returns a `Composition`: the rate, the metric that achieves it, what that metric costs, and what limits the rate.
 Rates and gains are in the lengths of the modules' own metrics `M_i` and have the unit 1/time; `gains[i][j]` is the
-effect of `j` on `i`. A module's rate has to hold whatever drives it: that of `u = 0` does where the input is only added
-to its velocity. No rate is above the true one of an assembled system with such parts, rounding included.
+effect of `j` on `i`. A module's rate has to hold whatever drives it. That of `u = 0` does where the input is only added
+to its velocity and its metric is constant: a metric that depends on the state moves with it, and so with the input.
+Certificates are therefore taken in constant metrics only. That inputs are only added can't be seen from them, and is
+said with the result, as is its region: the product of their boxes, while runs stay there. No rate is above the true
+one of an assembled system with such parts, rounding included.
 """
 
 from .composition import Composition as Composition

@@ -37,7 +37,8 @@ def composition_of(
         limiting=_limiting(rates.values, pushes, rate, direction),
         headroom=headroom_of(rates.values, (pushes + pushes.T) / 2) if headroom is None else headroom,
         supremum=rate if supremum is None else max(supremum, rate),
-        proved=rates.proved,
+        corners=rates.corners,
+        times=rates.times,
     )
 
 

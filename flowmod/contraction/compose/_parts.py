@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from ..certificate._program import Program
+
 
 @runtime_checkable
 class Proof(Protocol):
@@ -20,15 +22,45 @@ class Proof(Protocol):
         """The proved rate, 1/time."""
         ...
 
+    @property
+    def norm(self) -> float:
+        """In which norm."""
+        ...
+
+    @property
+    def corners(self) -> Any:
+        """Where: the corners of a box, (2, n)."""
+        ...
+
+    @property
+    def times(self) -> tuple[float, float] | None:
+        """When: `(t0, t1)`, or `None` for all times."""
+        ...
+
+    @property
+    def constant_metric(self) -> bool:
+        """Whether the metric is the same at all states and times."""
+        ...
+
+    @property
+    def metric_program(self) -> Program | None:
+        """The metric's entries, where they are kept."""
+        ...
+
 
 Rate: TypeAlias = ArrayLike | Proof
+Times: TypeAlias = tuple[float, float] | None
+
+LARGEST = 2.0**511
+"""The largest condition of weights: its square, a weight, is a float, and so is the inverse of that."""
 
 
 class Rates(NamedTuple):
-    """The modules' rates, (N,), and whether all of them are proved."""
+    """The modules' rates, (N,), and where all of them are proved: (2, n) corners and a span of time, else `None`."""
 
     values: Float[np.ndarray, " N"]
-    proved: bool
+    corners: Float[np.ndarray, "2 n"] | None = None
+    times: Times = None
 
 
 def rates_of(**parts: Rate) -> Rates:
@@ -38,18 +70,39 @@ def rates_of(**parts: Rate) -> Rates:
 
 def rates_in(argument: str, parts: Any) -> Rates:
     """The rates of a sequence of modules."""
+    return _collected([(f"{argument}[{index}]", part) for index, part in enumerate(listed(argument, parts))])
+
+
+def listed(argument: str, parts: Any) -> list[Any]:
+    """A sequence of rates, not empty."""
     try:
         parts = list(parts)
     except TypeError as error:
         raise ValueError(f"`{argument}` must be a sequence of rates or certificates, got {parts!r}.") from error
     if not parts:
         raise ValueError(f"`{argument}` must hold the rate of at least one module, got none.")
-    return _collected([(f"{argument}[{index}]", part) for index, part in enumerate(parts)])
+    return parts
 
 
 def _collected(named: list[tuple[str, Any]]) -> Rates:
     values = np.array([_rate(argument, part) for argument, part in named])
-    return Rates(values, all(isinstance(part, Proof) for _, part in named))
+    proofs = [(argument, part) for argument, part in named if isinstance(part, Proof)]
+    if len(proofs) < len(named):
+        return Rates(values)
+    corners = np.concatenate([np.asarray(proof.corners) for _, proof in proofs], axis=1)
+    return Rates(values, corners, _common_times(proofs))
+
+
+def _common_times(proofs: list[tuple[str, Proof]]) -> Times:
+    """When all of them hold."""
+    spans = [proof.times for _, proof in proofs if proof.times is not None]
+    if not spans:
+        return None
+    start, end = max(span[0] for span in spans), min(span[1] for span in spans)
+    if start >= end:
+        told = ", ".join(f"`{argument}` for t in {list(proof.times)}" for argument, proof in proofs if proof.times)
+        raise ValueError(f"The rates are proved for times that don't overlap: {told}. Certify them for common ones.")
+    return start, end
 
 
 def _rate(argument: str, part: Rate) -> float:
@@ -60,11 +113,16 @@ def _rate(argument: str, part: Rate) -> float:
                 "on a smaller region or in another metric, or give a number, such as a measured rate, for a result "
                 "that is not proved."
             )
-        norm = getattr(part, "norm", 2)
-        if norm != 2:
+        if part.norm != 2:
             raise ValueError(
-                f"`{argument}` is proved in the norm {norm}, and a block diagonal metric is one of the norm 2: certify "
-                "it with `norm=2`."
+                f"`{argument}` is proved in the norm {part.norm}, and a block diagonal metric is one of the norm 2: "
+                "certify it with `norm=2`."
+            )
+        if not part.constant_metric:
+            raise ValueError(
+                f"`{argument}` is proved in a metric that is not seen to be constant. What drives a module moves its "
+                "state, and with it such a metric: the rate without an input need not hold with one. Certify it in a "
+                "constant metric, or give a number, a rate of which you know that it holds with the inputs."
             )
         part = part.rate
     return number(argument, part)
@@ -96,6 +154,14 @@ def gain(argument: str, value: Any) -> float:
     value = number(argument, value)
     if value < 0:
         raise ValueError(f"`{argument}` can't be negative, got {value:.6g}: it is a size, without a sign.")
+    return value
+
+
+def weight(argument: str, value: Any) -> float:
+    """A positive number whose inverse is a float too."""
+    value = number(argument, value)
+    if value < np.finfo(np.float64).tiny:
+        raise ValueError(f"`{argument}` must be positive, and its inverse a float, got {value:.6g}.")
     return value
 
 

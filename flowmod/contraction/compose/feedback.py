@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._comparison import composition_of
-from ._parts import Rate, gain, rates_of
+from ._parts import Rate, gain, rates_of, weight
 from .composition import Composition
 from .independent import uncoupled
 
@@ -17,7 +17,7 @@ def skew_feedback(l1: Rate, l2: Rate, ratio: float = 1.0) -> Composition:
         l1: the rate of module 1, a number or a certificate.
         l2: the rate of module 2.
         ratio: `c > 0` in `F12 = -c F21^T`, the couplings in the modules' own lengths,
-            `F_ij = Theta_i (dv_i/dx_j) Theta_j^-1`.
+            `F_ij = Theta_i (dv_i/dx_j) Theta_j^-1`. Without an effect of 2 on 1 use `fm.compose.hierarchy`.
 
     Returns:
         The `Composition`.
@@ -27,10 +27,7 @@ def skew_feedback(l1: Rate, l2: Rate, ratio: float = 1.0) -> Composition:
 
     Reference: J.-J. E. Slotine, "Modular stability tools for distributed computation and control" (2003).
     """
-    rates, ratio = rates_of(l1=l1, l2=l2), gain("ratio", ratio)
-    if ratio == 0:
-        raise ValueError("`ratio` must be positive, got 0: without an effect of 2 on 1 it is a `hierarchy`.")
-    return uncoupled(rates, ratio)
+    return uncoupled(rates_of(l1=l1, l2=l2), weight("ratio", ratio))
 
 
 def unscaled_feedback(l1: Rate, l2: Rate, k: float) -> Composition:

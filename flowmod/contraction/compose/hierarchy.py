@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._comparison import composition_of
-from ._parts import Rate, gain, rates_of
+from ._parts import LARGEST, Rate, gain, number, rates_of
 from .composition import Composition
 
 _GIVEN_UP = 0.01
@@ -27,14 +27,15 @@ def hierarchy(l1: Rate, l2: Rate, k21: float, eps: float | None = None) -> Compo
         The `Composition`; its `headroom` is that of this `eps`.
 
     Raises:
-        ValueError: if a rate is not finite or not proved, the gain is negative, or `eps` is not positive.
+        ValueError: if a rate is not finite or not proved, the gain is negative or far too large, or `eps` is not
+            positive.
 
     Reference: W. Lohmiller and J.-J. E. Slotine, "On contraction analysis for non-linear systems" (1998).
     """
     rates, k21 = rates_of(l1=l1, l2=l2), gain("k21", k21)
-    eps = _affordable(rates.values, k21) if eps is None else gain("eps", eps)
-    if eps == 0 or not 0 < eps**2 < np.inf:
-        raise ValueError(f"`eps` must be positive, and its square a float, got {eps:.6g}.")
+    eps = _affordable(rates.values, k21) if eps is None else number("eps", eps)
+    if not 1 / LARGEST <= eps <= LARGEST:
+        raise ValueError(f"`eps` must be positive, and its square and that one's inverse floats, got {eps:.6g}.")
     gains = np.array([[0.0, 0.0], [k21, 0.0]])
     return composition_of(rates, gains, np.array([1.0, eps**2]), supremum=float(rates.values.min()))
 
@@ -43,4 +44,10 @@ def _affordable(rates: np.ndarray, k21: float) -> float:
     if k21 == 0:
         return 1.0
     cost = _GIVEN_UP * (abs(rates.min()) or max(np.abs(rates).max(), k21))
-    return min(1.0, float(2 * np.sqrt(cost * (np.ptp(rates) + cost)) / k21))
+    eps = min(1.0, float(2 * np.sqrt(cost) / k21 * np.sqrt(np.ptp(rates) + cost)))
+    if eps < 1 / LARGEST:
+        raise ValueError(
+            f"`k21` = {k21:.6g} is too large for the rates {rates}: no `eps` whose square is a float makes it small. "
+            "Is its unit 1/time, as that of the rates?"
+        )
+    return eps

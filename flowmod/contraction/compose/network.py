@@ -6,7 +6,7 @@ import numpy as np
 
 from .._metzler import abscissa
 from ._comparison import composition_of
-from ._parts import Rate, Rates, gain, gain_matrix, number, rates_in, rates_of
+from ._parts import LARGEST, Rate, Rates, gain, gain_matrix, number, rates_in, rates_of
 from ._perron import headroom_of, resolvent_weights
 from .composition import Composition
 
@@ -65,5 +65,5 @@ def _network(rates: Rates, gains: np.ndarray, max_condition: float) -> Compositi
         raise ValueError(f"`max_condition` must be at least 1, got {max_condition:.6g}.")
     gamma = gains - np.diag(rates.values)
     top = abscissa(gamma)
-    weights = resolvent_weights(gamma, top, max_condition**2) if gains.any() else np.ones(len(gamma))
+    weights = resolvent_weights(gamma, top, min(max_condition, LARGEST) ** 2) if gains.any() else np.ones(len(gamma))
     return composition_of(rates, gains, weights, supremum=-top, headroom=headroom_of(rates.values, gains))

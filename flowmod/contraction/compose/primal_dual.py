@@ -10,6 +10,7 @@ from .composition import Composition
 from .independent import uncoupled
 
 _GOLDEN = (5**0.5 - 1) / 2
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def primal_dual(l1: Rate, l2: Rate) -> Composition:
@@ -53,7 +54,7 @@ def equality_constrained(hessian: Any, constraint: Any, metrics: tuple[Any, Any]
         ValueError: if a matrix is not finite, not symmetric or not positive where it should be, or does not fit, or the
             rows of `A` are dependent.
     """
-    a = real_matrix("constraint", constraint)
+    a = _independent(real_matrix("constraint", constraint))
     m, n = a.shape
     stack = np.asarray(hessian, dtype=np.float64)
     many = stack.ndim == 3
@@ -69,17 +70,12 @@ def equality_constrained(hessian: Any, constraint: Any, metrics: tuple[Any, Any]
     for name, matrix, size in (*(("hessian", h, n) for h in hessians), ("metrics[0]", m1, n), ("metrics[1]", m2, m)):
         if matrix.shape != (size, size):
             raise ValueError(f"`{name}` must be ({size}, {size}) for a `constraint` of {a.shape}, got {matrix.shape}.")
-    stretch = np.sqrt(np.maximum(pencil_modes(a @ np.linalg.solve(m1, a.T), m2)[0], 0.0))
-    if stretch[0] <= 1e-12 * stretch[-1]:
-        raise ValueError(
-            f"`constraint` must have independent rows, but its stretches in the metrics are {stretch}: leave out what "
-            "follows from the other rows."
-        )
+    largest = np.sqrt(pencil_modes(a @ np.linalg.solve(m1, a.T), m2)[0][-1])
     saddle = _Saddle(hessians, a, m1, m2)
-    tilt = _best(lambda tilt: saddle.rate(tilt)[0], 1 / stretch[-1])
+    tilt = _best(lambda tilt: saddle.rate(tilt)[0], 1 / largest)
     rate, vector = saddle.rate(tilt)
     metric = saddle.metric(tilt)
-    tilted = tilt * stretch[-1]
+    tilted = tilt * largest
     return Composition(
         rate=rate,
         weights=np.ones(2),
@@ -87,9 +83,20 @@ def equality_constrained(hessian: Any, constraint: Any, metrics: tuple[Any, Any]
         limiting=int(vector[n:] @ m2 @ vector[n:] > vector[:n] @ m1 @ vector[:n]),
         headroom=float("inf") if rate > 0 else 0.0,
         supremum=rate,
-        proved=False,
         metric=metric,
     )
+
+
+def _independent(a: np.ndarray) -> np.ndarray:
+    """The constraint, if no row follows from others: up to the rounding of its entries, whatever the rows' sizes."""
+    sizes = np.abs(a).max(axis=1, keepdims=True)
+    rank = int(np.linalg.matrix_rank(a / np.where(sizes > 0, sizes, 1.0), rtol=8 * max(a.shape) * _EPS))
+    if rank < len(a):
+        raise ValueError(
+            f"`constraint` must have independent rows, but of its {len(a)} rows only {rank} are: leave out what "
+            "follows from the other rows."
+        )
+    return a
 
 
 class _Saddle:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from ...metric import tolerance
 from ._matrices import blkdiag, metric_matrix, real_matrix
-from ._parts import rates_in
+from ._parts import listed, rates_in
 from .composition import Composition
 from .independent import uncoupled
 
@@ -21,24 +21,34 @@ def rnn_of_rnns(rates: Any, coupling: Any = None, metrics: Sequence[Any] | None 
 
     Args:
         rates: the rate of each module in its metric, numbers or certificates, (N,).
-        coupling: `L`, (n, n), to check it; without it, it is taken to be skew.
+        coupling: `L`, (n, n), to check it; without it, it is taken to be skew in the metrics of the rates.
         metrics: `M_i` of each module, N matrices; Euclidean by default.
 
     Returns:
         The `Composition`. What a given coupling misses by rounding is taken off the rate.
 
     Raises:
-        ValueError: if a rate is not finite or not proved, a matrix does not fit, or `Mb L` is not skew.
+        ValueError: if a rate is not finite or not proved, a matrix does not fit, `Mb L` is not skew, or a certificate
+            is one in another metric.
 
     Reference: L. Kozachkov, M. Ennis, J.-J. E. Slotine, "RNNs of RNNs: recursive construction of stable assemblies of
     recurrent neural networks" (2022).
     """
+    rates = listed("rates", rates)
     found = rates_in("rates", rates)
     if metrics is not None and len(metrics) != len(found.values):
         raise ValueError(f"`metrics` must be one for each of the {len(found.values)} modules, got {len(metrics)}.")
     if coupling is None:
         return uncoupled(found)
+    if found.corners is not None:
+        metrics = [np.eye(np.shape(rate.corners)[1]) for rate in rates] if metrics is None else metrics
+        _require_metrics_of(rates, metrics)
     coupling, metric = _pair("coupling", coupling, metrics)
+    if len(coupling) < len(rates):
+        raise ValueError(
+            f"`coupling` must have a row and a column for each number of the {len(rates)} modules, got shape "
+            f"{coupling.shape}."
+        )
     product = metric @ coupling
     symmetric = (product + product.T) / 2
     if np.abs(symmetric).max() > tolerance(product.dtype) * np.abs(product).max():
@@ -69,6 +79,21 @@ def skew_coupling(matrix: Any, metrics: Sequence[Any] | None = None) -> Float[np
     """
     matrix, metric = _pair("matrix", matrix, metrics)
     return matrix - np.linalg.solve(metric, matrix.T @ metric)
+
+
+def _require_metrics_of(rates: list[Any], metrics: Sequence[Any]) -> None:
+    """Refuse metrics that are not surely those of the certificates: in others the coupling need not be skew."""
+    for i, (rate, value) in enumerate(zip(rates, metrics, strict=True)):
+        metric, program = metric_matrix(f"metrics[{i}]", value), rate.metric_program
+        # Numbers that the program holds are exact, those that it computes are not.
+        found = np.empty(0)
+        if program is not None and all(operation.name == "constant" for operation in program.operations):
+            found = program.evaluate(np.zeros((1, program.inputs)))[0]
+        if not np.array_equal(found, metric[np.triu_indices(len(metric))]):
+            raise ValueError(
+                f"`rates[{i}]` is not proved in the metric `metrics[{i}]` (Euclidean by default), or can't be seen to "
+                "be. Give the metric that it is certified in. Without `coupling` it is taken at your word to be skew."
+            )
 
 
 def _pair(argument: str, matrix: Any, metrics: Sequence[Any] | None) -> tuple[np.ndarray, np.ndarray]:
