@@ -9,8 +9,8 @@ from .fit_metric import fit_metric as fit_metric
 from .jacobian import generalized_jacobian as generalized_jacobian
 from .leading_mode import leading_mode as leading_mode
 from .log_norm import log_norm as log_norm
-from .module_report import ModuleReport as ModuleReport
-from .module_report import module_report as module_report
+from .modules import ModuleReport as ModuleReport
+from .modules import module_report as module_report
 from .outputs import OutputRate as OutputRate
 from .outputs import output_rate as output_rate
 from .perron import PerronWeights as PerronWeights

@@ -1,5 +1,7 @@
 """Measured stability: twins on changed data against closed forms and naive reruns, and the ladder's slope."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,14 +10,18 @@ import pytest
 
 import flowmod as fm
 from flowmod.contraction.stability._leave_out import rescaled
-from flowmod.contraction.stability._twins import Method, Problem, Rung, _failure
-from flowmod.contraction.stability.measure import _require_clear
+from flowmod.contraction.stability._sample_parts import ignores_data, is_mean, require_sum
+from flowmod.contraction.stability._samples import loss_of
+from flowmod.contraction.stability._twins import Method, Problem, Rung, _failure, rung
+from flowmod.contraction.stability.measure import _method, _require_clear
 
 HESSIAN = np.array([[2.0, 0.6], [0.6, 1.0]])
 METRIC = np.array([[1.5, -0.4], [-0.4, 0.8]])
 POOL = np.random.default_rng(5).normal(size=(220, 2))
 EVERYTHING = np.vstack([POOL, [[1.0, -2.0]]])
 SIZES = [20, 60, 180]
+START = np.array([1.0, -2.0])
+STEP = 0.05
 
 
 def quadratic_loss(y, z):
@@ -28,10 +34,21 @@ def quadratic(y, data):
 
 @pytest.fixture(scope="module")
 def strict():
-    """A flow that contracts for every data set: `y(t) = mean + exp(-M^-1 H t)(y0 - mean)`."""
+    """A flow that contracts for every data set, in steps: `y = mean + (1 - h M^-1 H)^k (y0 - mean)`."""
     flow = fm.GradientFlow(quadratic, fm.ConstantMetric(jnp.asarray(METRIC)))
-    start = jnp.array([1.0, -2.0])
-    return flow, fm.measure_stability(flow, POOL, start, 1.5, SIZES, key=jax.random.key(3), loss=quadratic_loss)
+    options = {"key": jax.random.key(3), "loss": quadratic_loss, "step_size": STEP}
+    return flow, fm.measure_stability(flow, POOL, jnp.array(START), 1.5, SIZES, **options)
+
+
+@pytest.fixture(scope="module")
+def strict_run(strict):
+    flow, ladder = strict
+    times = np.linspace(0, ladder.t1, 9)
+    return fm.simulate(flow, jnp.array(START), ts=times, args=strict_run_data(strict))
+
+
+def strict_run_data(strict):
+    return POOL[strict[1].changed]
 
 
 def generator_and_rate():
@@ -39,19 +56,37 @@ def generator_and_rate():
     return (lambda t: (vectors * np.exp(-values * t)) @ np.linalg.inv(vectors)), values.min()
 
 
-def test_a_strictly_contracting_flow_is_where_its_closed_form_says(strict):
-    _, ladder = strict
+def in_steps(t):
+    return np.linalg.matrix_power(np.eye(2) - STEP * np.linalg.solve(METRIC, HESSIAN), round(t / STEP))
+
+
+def test_a_strictly_contracting_flow_is_where_its_closed_form_says(strict, strict_run):
+    flow, _ = strict
     evolve, _ = generator_and_rate()
-    start = np.array([1.0, -2.0])
+    mean = strict_run_data(strict).mean(axis=0)
+    expected = [mean + evolve(t) @ (START - mean) for t in strict_run.ts]
+    np.testing.assert_allclose(strict_run.ys, expected, atol=1e-2)
+    # One size by the solver; its steps are those of `measure_stability`.
+    method = _method(np.dtype("float64"), 1.5, None, {}, 10_000)
+    problem = Problem(flow, jnp.array(START), jnp.asarray(POOL), jnp.asarray(POOL), quadratic_loss, None, 1.5, method)
+    found = rung(problem, np.arange(20), np.arange(200, 205), 5)
+    apart = (POOL[200:205] - POOL[:5]) / 20 @ (np.eye(2) - evolve(1.5)).T
+    np.testing.assert_allclose(found.parameters, np.linalg.norm(apart, axis=1), atol=1e-9)
+    np.testing.assert_allclose(found.distance, np.sqrt(np.einsum("ij,jk,ik->i", apart, METRIC, apart)), atol=1e-9)
+
+
+def test_the_steps_of_a_strictly_contracting_flow_are_where_their_closed_form_says(strict):
+    _, ladder = strict
+    end_of = in_steps(1.5)
     for row, n in enumerate(SIZES):
         moved = (POOL[ladder.replacements] - POOL[ladder.changed]) / n
-        apart = moved @ (np.eye(2) - evolve(1.5)).T
+        apart = moved @ (np.eye(2) - end_of).T
         np.testing.assert_allclose(ladder.parameters[row], np.linalg.norm(apart, axis=1), atol=1e-9)
         in_metric = np.sqrt(np.einsum("ij,jk,ik->i", apart, METRIC, apart))
         np.testing.assert_allclose(ladder.distance[row], in_metric, atol=1e-9)
     # The losses of the largest n, from the ends; the data of one n are part of those of the next.
     data = POOL[np.asarray(jax.random.permutation(jax.random.key(3), len(POOL)))[:180]]
-    end = data.mean(axis=0) + evolve(1.5) @ (start - data.mean(axis=0))
+    end = data.mean(axis=0) + end_of @ (START - data.mean(axis=0))
     twins = end + apart
 
     def losses(y):
@@ -74,17 +109,16 @@ def test_its_slope_is_minus_one(strict):
     assert ladder.error == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-9)
 
 
-def test_it_stays_below_its_certificate_and_the_measured_one(strict):
+def test_it_stays_below_its_certificate_and_the_measured_one(strict, strict_run):
     flow, ladder = strict
     _, rate = generator_and_rate()
     # All states lie in the ellipses of the metric around start and data: a ball that holds them is known roughly.
     widest = np.max([np.linalg.norm(np.linalg.cholesky(METRIC).T @ (z - a)) for a in EVERYTHING for z in EVERYTHING])
     kappa = np.linalg.norm(HESSIAN, 2) * 2 * widest / np.sqrt(np.linalg.eigvalsh(METRIC)[0])
-    declared = fm.stability_bound(kappa, rate, np.linalg.eigvalsh(METRIC)[0], SIZES, t=ladder.t1)
+    declared = fm.stability_bound(kappa, rate, np.linalg.eigvalsh(METRIC)[0], SIZES, t=ladder.t1, step_size=STEP)
     assert (ladder.largest() <= declared.beta).all()
     assert (ladder.largest("distance") <= declared.distance).all()
-    data = POOL[ladder.changed]
-    run = fm.simulate(flow, jnp.array([1.0, -2.0]), ts=np.linspace(0, ladder.t1, 9), args=data)
+    data, run = strict_run_data(strict), strict_run
     measured = fm.stability_constants(flow, run, data, POOL, loss=quadratic_loss)
     gradients = [[HESSIAN @ (y - z) for z in POOL] for y in run.ys]
     assert measured.kappa == pytest.approx(np.linalg.norm(gradients, axis=2).max(), rel=1e-9)
@@ -95,8 +129,8 @@ def test_it_stays_below_its_certificate_and_the_measured_one(strict):
     lengths = np.sqrt(np.einsum("tzi,ij,tzj->tz", gradients, np.linalg.inv(METRIC), gradients))
     assert (dual.kappa, dual.mu) == (pytest.approx(lengths.max(), rel=1e-9), 1.0)
     for constants in (measured, dual):
-        bound = constants.bound(ladder.sizes, t=ladder.t1)
-        assert bound.measured
+        assert constants.bound(ladder.sizes, t=ladder.t1).measured
+        bound = fm.stability_bound(**constants._asdict(), n=ladder.sizes, t=ladder.t1, step_size=STEP)
         assert "estimates" in str(constants)
         assert (ladder.largest() <= bound.beta).all()
     assert dual.bound(8).beta < measured.bound(8).beta
@@ -147,27 +181,21 @@ def steps_of(inputs, targets, weight, start, step, count):
 
 
 def test_twins_of_a_layerwise_optimizer_have_their_metric_made_anew():
-    ladder = fm.measure_stability(
-        LAYERWISE, (INPUTS, TARGETS), NET, 5.0, [6, 12, 24], key=jax.random.key(2), twins=6, step_size=0.25
-    )
-    order, start = np.asarray(jax.random.permutation(jax.random.key(2), 60)), np.asarray(NET.weight[0])
-    np.testing.assert_array_equal(ladder.changed, order[:6])
-    np.testing.assert_array_equal(ladder.replacements, order[24:30])
-    for row, n in enumerate(ladder.sizes):
-        x, targets = INPUTS[order[:n]], TARGETS[order[:n], 0]
-        base = steps_of(x, targets, 1 / n, start, 0.25, 20)
-        frozen = []
-        for twin in range(6):
-            other, aims = x.copy(), targets.copy()
-            other[twin], aims[twin] = INPUTS[order[24 + twin]], TARGETS[order[24 + twin], 0]
-            moved = steps_of(other, aims, 1 / n, start, 0.25, 20) - base
-            np.testing.assert_allclose(ladder.parameters[row, twin], np.linalg.norm(moved), rtol=1e-9)
-            in_metric = np.sqrt(moved @ (MASS * np.eye(3) + x.T @ x / n) @ moved)
-            np.testing.assert_allclose(ladder.distance[row, twin], in_metric, rtol=1e-9)
-            changes = np.abs((INPUTS @ (base + moved) - TARGETS[:, 0]) ** 2 - (INPUTS @ base - TARGETS[:, 0]) ** 2) / 2
-            np.testing.assert_allclose(ladder.loss[row, twin], changes, rtol=1e-7, atol=1e-12)
-            frozen.append(np.linalg.norm(moved))
-    assert "Euler's method, steps of 0.25, until t = 5" in str(ladder)
+    samples = (jnp.asarray(INPUTS), jnp.asarray(TARGETS))
+    loss, method = loss_of(LAYERWISE, None), Method({}, 0.25, 20)
+    problem, n = Problem(LAYERWISE, NET, samples, samples, loss, None, 5.0, method), 12
+    found = rung(problem, np.arange(n), np.arange(24, 30), 6)
+    x, targets, start = INPUTS[:n], TARGETS[:n, 0], np.asarray(NET.weight[0])
+    base = steps_of(x, targets, 1 / n, start, 0.25, 20)
+    for twin in range(6):
+        other, aims = x.copy(), targets.copy()
+        other[twin], aims[twin] = INPUTS[24 + twin], TARGETS[24 + twin, 0]
+        moved = steps_of(other, aims, 1 / n, start, 0.25, 20) - base
+        np.testing.assert_allclose(found.parameters[twin], np.linalg.norm(moved), rtol=1e-9)
+        in_metric = np.sqrt(moved @ (MASS * np.eye(3) + x.T @ x / n) @ moved)
+        np.testing.assert_allclose(found.distance[twin], in_metric, rtol=1e-9)
+        changes = np.abs((INPUTS @ (base + moved) - TARGETS[:, 0]) ** 2 - (INPUTS @ base - TARGETS[:, 0]) ** 2) / 2
+        np.testing.assert_allclose(found.loss[twin], changes, rtol=1e-7, atol=1e-12)
 
 
 @pytest.mark.parametrize("output", [fm.OutputIdentity(), fm.OutputHessian(fm.MeanSquaredError())])
@@ -186,8 +214,11 @@ def test_a_sample_that_is_left_out_leaves_the_weights_of_the_others(output):
 
 
 @pytest.fixture(scope="module")
-def layerwise_run():
-    return fm.simulate(LAYERWISE, NET, ts=np.linspace(0, 2.0, 5), args=(INPUTS[:12], TARGETS[:12]), rtol=1e-9)
+def layerwise_run(strict_run):
+    """States that no run came to do as well."""
+    scales = np.linspace(1, -1, 5)
+    states = jax.tree.map(lambda leaf: scales[:, None, None] * np.asarray(leaf), NET)
+    return dataclasses.replace(strict_run, ts=np.linspace(0, 2.0, 5), ys=states)
 
 
 @pytest.mark.parametrize("kind", ["replace-one", "leave-one-out"])
@@ -220,14 +251,16 @@ def ladder_of(values, **fields):
 
 def test_the_table(strict):
     _, ladder = strict
-    dataset = ladder.to_xarray()
+    dataset = dataclasses.replace(ladder, step_size=None).to_xarray()
     assert dataset["loss"].dims == ("size", "twin", "probe")
     assert dataset["distance"].dims == ("size", "twin")
     np.testing.assert_array_equal(dataset["size"], SIZES)
     np.testing.assert_array_equal(dataset["replacement"], ladder.replacements)
     assert dataset.attrs == {"kind": "replace-one", "t1": 1.5}
     assert "prediction" not in dataset
-    text = str(ladder)
+    assert ladder.to_xarray().attrs["step_size"] == STEP
+    assert "Euler's method, steps of 0.05, until t = 1.5" in str(ladder)
+    text = str(dataclasses.replace(ladder, step_size=None))
     assert text.startswith("One sample replaced; the flow until t = 1.5")
     assert f"slope of the largest {ladder.slope:.3f}" in text
     with pytest.raises(ValueError, match="`quantity` must be one of loss, distance, parameters, got 'prediction'"):
@@ -290,12 +323,60 @@ def test_flows_that_bring_their_data_or_weigh_them_unknown_are_refused():
     for metric in (fm.PerSampleMetric(NET), fm.SubsetMetric(fm.LayerwiseMetric(NET), 4)):
         with pytest.raises(ValueError, match=f"each sample adds a part of its own.* of {type(metric).__name__} it is"):
             call(fm.GradientFlow(PROBLEM, metric), (INPUTS, TARGETS), [5, 10, 20], kind="leave-one-out")
+        with pytest.raises(ValueError, match=f"of {type(metric).__name__} it is not known"):
+            require_sum(fm.BlockMetric((fm.Euclidean(), metric)))
     traced = eqx.filter_jit(lambda y0: call(y0=y0))
     with pytest.raises(ValueError, match="runs outside of JAX transformations only"):
         traced(jnp.zeros(2))
 
 
-def test_runs_that_fail_or_do_not_move_say_so():
+def covariance(scale):
+    """`I` and the sum of `z z^T` times a scale that may know the number of samples."""
+    return lambda y, data: jnp.eye(2) + scale(data) * data.T @ data
+
+
+MEAN, SUM = covariance(lambda data: 1 / len(data)), covariance(lambda data: 1.0)
+EQUAL = np.tile([[3.0, 0.0]], (8, 1))
+
+
+def test_a_metric_of_ones_own_is_taken_for_a_mean_only_if_it_is_one():
+    pool, same, y = jnp.asarray(POOL[:12]), jnp.asarray(EQUAL), jnp.ones(2)
+    constant, mean, total = fm.ConstantMetric(jnp.asarray(METRIC)), fm.DenseMetric(MEAN), fm.DenseMetric(SUM)
+    of_twelve, broken = (fm.DenseMetric(covariance(lambda data, s=s: s)) for s in (1 / 12, jnp.nan))
+    # Beside a large block a small one counts too.
+    blocks = fm.BlockMetric((fm.ConstantMetric(1e12 * jnp.eye(2)), total))
+    labels = fm.DenseMetric(lambda y, data: jnp.eye(2) * (1 + jnp.mean(data[1], dtype=float)))
+    kinds = [np.zeros(8, dtype=int), np.ones(8, dtype=int), np.zeros(8, dtype=bool)]
+
+    @eqx.filter_jit
+    def answers(pool, same, y):
+        # What is not finite is complained of elsewhere.
+        means = [is_mean(metric, y, pool) for metric in (constant, mean, broken, total, of_twelve)]
+        ignored = [ignores_data(metric, y, same) for metric in (constant, mean)]
+        labelled = [ignores_data(labels, y, (same, jnp.asarray(values))) for values in kinds]
+        return [*means, is_mean(blocks, (y, y), pool)], ignored, labelled
+
+    means, ignored, labelled = answers(pool, same, y)
+    assert list(map(bool, means)) == [True, True, True, False, False, False]
+    assert list(map(bool, ignored)) == [True, False]
+    assert not any(map(bool, labelled))
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "complaint"),
+    [
+        (SUM, "replace-one", "`flow` must have a metric that is a mean over the samples.*divide the sum by"),
+        (MEAN, "leave-one-out", "in a metric of your own that reads the data it is not known where that is"),
+    ],
+)
+def test_constants_of_metrics_with_unknown_weights_are_refused(metric, kind, complaint, strict_run):
+    data = EQUAL if kind == "leave-one-out" else POOL[:20]
+    flow = fm.GradientFlow(quadratic, fm.DenseMetric(metric))
+    with pytest.raises(ValueError, match=complaint):
+        fm.stability_constants(flow, strict_run, data, loss=quadratic_loss, kind=kind)
+
+
+def test_runs_that_fail_say_so():
     steep = fm.GradientFlow(lambda y, args: -jnp.sum(y**4) + jnp.mean(args) * jnp.sum(y))
     with pytest.raises(RuntimeError, match=r"The run on 20 samples did not end in finite numbers. Try: a smaller"):
         call(steep, y0=jnp.ones(2), t1=8.0, step_size=0.5)
@@ -307,9 +388,6 @@ def test_runs_that_fail_or_do_not_move_say_so():
         "The run on 20 samples, with sample 2 of them changed, failed. The run stopped at t = "
     )
     assert error.trajectory.end_time < 1
-    idle = fm.GradientFlow(lambda y, args: jnp.sum((y - 1) ** 2))
-    with pytest.raises(ValueError, match="`flow` must take its data from `args`, and it ended in the same state"):
-        call(idle, step_size=0.5)
 
 
 def test_errors_of_the_solver_that_could_be_seen_are_refused():
@@ -320,11 +398,13 @@ def test_errors_of_the_solver_that_could_be_seen_are_refused():
     _require_clear([ends], Method({}, step_size=0.1, steps=10))
     with pytest.raises(ValueError, match=r"`rtol` and `atol` must be small .* allow errors of 5.1e-06 .* is 2.0e-03"):
         _require_clear([ends], Method({"rtol": 1e-6, "atol": 1e-7}))
+    still = ends._replace(parameters=np.zeros(2))
+    with pytest.raises(ValueError, match="`flow` must take its data from `args`, and it ended in the same state"):
+        _require_clear([still, still], Method({}, step_size=0.1, steps=10))
 
 
-def test_constants_are_refused_where_they_mean_nothing(strict):
-    flow, _ = strict
-    run = fm.simulate(flow, jnp.zeros(2), ts=np.linspace(0, 1, 9), args=POOL[:20])
+def test_constants_are_refused_where_they_mean_nothing(strict, strict_run):
+    (flow, _), run = strict, strict_run
     field = fm.VectorField(lambda t, y, args: -y)
     with pytest.raises(ValueError, match="`flow` must be a gradient flow, got VectorField"):
         fm.stability_constants(field, run, POOL, loss=quadratic_loss)

@@ -24,21 +24,25 @@ def report():
 def differences():
     """`J`, `M` and its motion by central differences, all of it and that by the own layer of each block alone."""
     x, unravel = ravel_pytree(NET)
-    field = jax.jit(lambda x: ravel_pytree(LAYERWISE.vector_field(0.0, unravel(x)))[0])
-    matrix = jax.jit(lambda x: LAYERWISE.metric(unravel(x)).as_matrix())
+    both = jax.jit(
+        lambda x: (ravel_pytree(LAYERWISE.vector_field(0.0, unravel(x)))[0], LAYERWISE.metric(unravel(x)).as_matrix())
+    )
     x, h = np.asarray(x), 1e-5
 
-    def along(fn, d):
-        return (np.asarray(fn(x + h * d)) - np.asarray(fn(x - h * d))) / (2 * h)
+    def along(d):
+        """The derivatives of the field and of the metric."""
+        ahead, behind = both(x + h * d), both(x - h * d)
+        return [(np.asarray(a) - np.asarray(b)) / (2 * h) for a, b in zip(ahead, behind, strict=True)]
 
-    velocity, places = np.asarray(field(x)), columns_by_layer(NET)
+    velocity, matrix = map(np.asarray, both(x))
+    places = columns_by_layer(NET)
     own = np.zeros((x.size, x.size))
     for place in places:
         block = np.ix_(place, place)
         part = np.where(np.isin(np.arange(x.size), place), velocity, 0)
-        own[block] = along(matrix, part)[block]
-    jacobian = np.stack([along(field, unit) for unit in np.eye(x.size)], axis=1)
-    return jacobian, np.asarray(matrix(x)), along(matrix, velocity), own, places
+        own[block] = along(part)[1][block]
+    jacobian = np.stack([along(unit)[0] for unit in np.eye(x.size)], axis=1)
+    return jacobian, matrix, along(velocity)[1], own, places
 
 
 def naive(jacobian, metric, motion, places):
@@ -182,14 +186,24 @@ def slowest(F):
     return -np.linalg.eigvalsh((F + F.T) / 2)[-1]
 
 
+DESCENT = fm.GradientFlow(
+    lambda y, args: jnp.sum(jnp.sin(args[0] @ jnp.concatenate([y["a"], y["b"], y["c"]]))), SYSTEM.metric
+)
+
+
 def test_lanczos_gives_what_matrices_do():
     """A gradient flow in its own metric takes a way without a derivative of a solve."""
+    agree(DESCENT, *case(np.random.default_rng(2)))
 
-    def potential(y, args):
-        return jnp.sum(jnp.sin(args[0] @ jnp.concatenate([y["a"], y["b"], y["c"]])))
 
-    y, args = case(np.random.default_rng(2))
-    agree(fm.GradientFlow(potential, SYSTEM.metric), y, args)
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_a_coupling_in_the_metric_is_seen_beside_large_numbers(method):
+    y, (matrix, _) = case(np.random.default_rng(3))
+    metric = np.diag([1e10, 1.0, 1e10, 1.0, 1.0])  # two modules with a heavy and a light number each
+    fm.module_report(DESCENT, y, 0.3, (matrix, jnp.asarray(metric)), method="dense")
+    metric[1, 3] = metric[3, 1] = 0.9
+    with pytest.raises(ValueError, match=r"block diagonal over the modules, but couples 'a' and 'b' at t = 0.3"):
+        fm.module_report(DESCENT, y, 0.3, (matrix, jnp.asarray(metric)), method=method)
 
 
 def agree(flow, y, args):

@@ -55,11 +55,14 @@ def test_the_residual_decays_as_the_kernel_says():
 WEIGHTS = np.linspace(0.5, 2, 6)
 
 
-def linear_model(inputs):
+DIAGONAL = fm.DiagonalMetric(lambda y, args: jax.tree.map(lambda leaf: jnp.asarray(WEIGHTS)[None], y))
+MOVING = fm.MovingMetric(lambda t, y, args: (1 + t) * jnp.diag(jnp.asarray(WEIGHTS)))
+
+
+def linear_model(inputs, metric=DIAGONAL):
     """A linear model with one output, and its flow in a diagonal metric."""
     model = fm.Linear(6, 1, use_bias=False, key=jax.random.key(0))
     problem = fm.Supervised(model, fm.MeanSquaredError(), inputs, np.zeros((len(inputs), 1)))
-    metric = fm.DiagonalMetric(lambda y, args: jax.tree.map(lambda leaf: jnp.asarray(WEIGHTS)[None], y))
     return fm.GradientFlow(problem, metric), model
 
 
@@ -80,6 +83,15 @@ def test_a_linear_model_in_closed_form_along_a_run():
     bound = np.exp(-found.rate[0] * run.ts) * np.linalg.norm(residuals[0])
     assert (np.linalg.norm(residuals, axis=1) <= bound * (1 + 1e-9)).all()
     assert str(found).startswith("OutputRate of 4 rows by 6 parameters, the last of 3 states: ")
+
+
+def test_a_metric_that_moves_is_that_of_the_time():
+    for count in (4, 8):  # more rows than parameters take another way
+        inputs = np.random.default_rng(0).normal(size=(count, 6))
+        found = fm.output_rate(*linear_model(inputs, MOVING), 3.0)
+        values = np.linalg.eigvalsh(inputs / WEIGHTS @ inputs.T / count) / 4
+        np.testing.assert_allclose(found.fastest, values[-1], rtol=1e-9)
+        np.testing.assert_allclose(found.rate, max(values[0], 0), rtol=1e-9, atol=1e-15)
 
 
 def test_it_is_zero_where_rows_depend_on_each_other_or_outnumber_the_parameters():

@@ -38,9 +38,9 @@ class LinearLosses:
 
     def run(self, weights, times):
         metric, slope = self.parts(weights)
-        generator = -np.linalg.solve(metric, self.hessian)
+        values, modes = scipy.linalg.eigh(self.hessian, metric)
         rest = -np.linalg.solve(self.hessian, slope)
-        return np.stack([rest + scipy.linalg.expm(generator * t) @ (self.start - rest) for t in times])
+        return rest + np.exp(-np.outer(times, values)) * (modes.T @ metric @ (self.start - rest)) @ modes.T
 
     def steps(self, weights, step, count):
         metric, slope = self.parts(weights)
@@ -215,6 +215,26 @@ def test_it_says_what_it_assumes():
     assert measured.startswith("Estimate of the stability bound")
     assert "each step of 0.1 contracts in a metric between 1.0 I and 2.0 I" in measured
     assert measured.endswith("an estimate, no proof")
+    assert "the metric it contracts in is the same at all states and times" in measured
+    assert "same at all states and times" not in text
+
+
+def test_steps_in_a_metric_that_changes_on_the_way_may_leave_the_bound():
+    """Why it must be constant: steps go from 0 to 1 and back, and at 1 all lengths are a hundred times as large."""
+    kappa, n, rho, lengths = 1.0, 1000, 0.9, 100.0
+
+    def step(x, slope):
+        if x < 0.5:
+            return 1 + rho / lengths * x - slope  # shrinks by rho, of which the lengths take the hundredfold back
+        return rho * lengths * (x - 1) - slope / lengths**2
+
+    assert (step(1e-3, 0) - step(0, 0)) * lengths == pytest.approx(rho * 1e-3)
+    assert (step(1 + 1e-3, 0) - step(1, 0)) == pytest.approx(rho * 1e-3 * lengths)
+    bound = fm.stability_bound(kappa, 1 - rho, 1.0, n, t=1.0, step_size=1.0)
+    assert abs(step(0.0, kappa / n) - step(0.0, -kappa / n)) * lengths > 50 * bound.distance
+    for t in (1.0, 2.0):
+        of_steps, of_time = (fm.stability_bound(1, 0.1, 1, n, t, step_size=step).assumptions for step in (1.0, None))
+        assert len(of_steps) == len(of_time) + 1
 
 
 def test_an_order_of_magnitude_is_no_bound():
@@ -251,6 +271,8 @@ GOOD = {"kappa": 1.0, "rate": 1.0, "mu": 1.0, "n": 10}
         ({"t": None}, "`t` must be a finite number above 0, got None"),
         ({"t": np.nan}, "`t` must be a finite number above 0, got nan"),
         ({"step_size": 0.0}, "`step_size` must be a finite number above 0"),
+        ({"step_size": 0.1, "t": 0.15}, "`t` must be a whole number of steps of 0.1, got 0.15, 1.500 of them"),
+        ({"step_size": 0.1, "t": 0.04, "rate": 0.0}, "`t` must be a whole number of steps of 0.1"),
         ({"step_size": 1.5}, "`rate` must be at most 1 / step_size = 0.667 in steps, got 1: .*rho"),
         ({"metric_term": -1.0}, "`metric_term` must be a finite number from 0, got -1.0"),
         ({"metric_bounds": 3.0}, r"`metric_bounds` must be \(a, b\) with a I <= P <= b I, got 3.0"),

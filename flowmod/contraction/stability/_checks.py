@@ -22,6 +22,16 @@ def check_time(argument: str, value: Any) -> float:
     return math.inf if value is not None and np.array_equal(value, math.inf) else check_number(argument, value, above=0)
 
 
+def whole_steps(argument: str, t: float, step: float) -> int:
+    """How many steps of Euler's method the time `t` takes."""
+    steps = round(t / step)
+    if steps < 1 or abs(steps * step - t) > 1e-6 * step:
+        raise ValueError(
+            f"`{argument}` must be a whole number of steps of {step:g}, got {t:g}, {t / step:.3f} of them."
+        )
+    return steps
+
+
 def check_sizes(argument: str, sizes: Any) -> np.ndarray:
     """Numbers of samples, one or an array of them, whole and from 2."""
     array = np.asarray(sizes)

@@ -4,14 +4,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from ..._tree import floats, ravel
 from ..._typing import State
 from ...flow import AbstractFlow, GradientFlow
 from ...loss import AbstractLoss, AbstractOutputMetric, Supervised
-from ...metric import AbstractMetric, AbstractModularMetric, PerSampleMetric, SubsetMetric
+from ...metric import AbstractMetric, AbstractModularMetric
+from ._sample_parts import ignores_data, require_sum, unknown_weights
 
 
 class _ScaledLoss(AbstractLoss):
@@ -75,20 +73,5 @@ def require_weights(flow: AbstractFlow, y: State, data: Any) -> None:
     metric = rescaled(flow, 1.0).metric
     if isinstance(metric, AbstractModularMetric):
         return
-    first, second = (jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], data) for row in (0, 1))
-    ones = jax.tree.map(jnp.ones_like, floats(y))
-    here, there = (ravel(metric.at(0.0).flat(y, ones, sample)) for sample in (first, second))
-    if not np.array_equal(here, there, equal_nan=True):
-        raise ValueError(
-            '`kind="leave-one-out"` keeps the weight 1/n of the others, and in a metric of your own that reads the '
-            'data it is not known where that is: use `kind="replace-one"`.'
-        )
-
-
-def require_sum(metric: AbstractMetric | None) -> None:
-    """Raise a `ValueError` unless a sample adds its own part, divided by `n`, to the metric."""
-    if isinstance(metric, PerSampleMetric | SubsetMetric):
-        raise ValueError(
-            f"`flow` must have a metric to which each sample adds a part of its own, as `fm.LayerwiseMetric` does: of "
-            f"{type(metric).__name__} it is not known how far one sample can move it."
-        )
+    if not eqx.filter_jit(ignores_data)(rescaled_metric(metric.at(0.0), 0.0), y, data):
+        raise unknown_weights()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_kind, check_number, check_sizes, check_time
+from ._checks import check_kind, check_number, check_sizes, check_time, whole_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,8 @@ def stability_bound(
         t: how long the runs take.
         step_size: of Euler's method, for a discrete optimizer in place of the flow: each step then shrinks distances
             by `rho = 1 - step_size rate`, and `Lam = step_size (1 - rho^k) / (1 - rho)` after `k = t / step_size`
-            steps. For another factor `rho` give `rate=(1 - rho) / step_size`.
+            steps. For another factor `rho` give `rate=(1 - rho) / step_size`. Only for a rate in a metric that is the
+            same at all states and times: in another one a push may end where lengths are others than where it began.
         metric_term: where the metric is made from the data, the largest length of `K_i^T K_i y'` for a metric `D + sum
             of K_i^T K_i / n`; at most the square of the largest singular value of any `K_i` times the largest speed.
             It adds to `kappa` in the push: leaving it out may leave out most of it.
@@ -122,7 +123,8 @@ def stability_bound(
         A `StabilityBound`, with the generalisation gap that follows.
 
     Raises:
-        ValueError: if a constant is not a finite number of its sign, or `step_size * rate` is above 1.
+        ValueError: if a constant is not a finite number of its sign, `step_size * rate` is above 1, or `t` is not a
+            whole number of steps.
 
     Reference: O. Bousquet and A. Elisseeff, "Stability and generalization" (2002); L. Kozachkov, P. Wensing and
     J.-J. E. Slotine, "Generalization as dynamical robustness" (2023), on contraction and stability.
@@ -170,10 +172,11 @@ def _time_factor(rate: float, t: float) -> float:
 
 def _step_factor(rate: float, t: float, step: float) -> float:
     """`step (1 - rho^k) / (1 - rho)` with `rho = 1 - step rate`."""
+    count = whole_steps("t", t, step) if t < math.inf else math.inf
     if rate == 0:
         return t
     with np.errstate(over="ignore", divide="ignore"):
-        return float(-np.expm1(t / step * np.log1p(-step * rate)) / rate)
+        return float(-np.expm1(count * np.log1p(-step * rate)) / rate)
 
 
 def _product(a: Any, b: Any) -> Any:
@@ -209,6 +212,8 @@ def _assumptions(kappa, rate, mu, t, step_size, metric_term, metric_bounds, kind
         f"the metric is at least {mu:.4g} times the identity",
         data,
     ]
+    if step_size is not None:
+        sentences.append("the metric it contracts in is the same at all states and times")
     if measured:
         sentences.append("the constants, which were measured along one run, hold elsewhere too: an estimate, no proof")
     return tuple(sentences)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._tree import combine, dot, dtype_of, floats, is_float_array
 from ..._typing import Args, Covector, State
@@ -17,7 +17,8 @@ from ...metric import AbstractMetric, AbstractModularMetric, asymmetry, inverse_
 from ...simulate import Trajectory, evaluate_along
 from ..rate import contraction_rate
 from ._checks import check_kind
-from ._leave_out import require_sum, rescaled_metric
+from ._leave_out import rescaled_metric
+from ._sample_parts import ignores_data, is_mean, require_sum, unknown_weights
 from ._samples import Samples, check_reads_data, check_samples, loss_of
 from .bound import StabilityBound, stability_bound
 
@@ -89,7 +90,8 @@ def stability_constants(
         modular metric, else an eigenvalue of its matrix, for up to some hundreds of numbers.
 
     Raises:
-        ValueError: for wrong input, and where a constant is not finite along the run.
+        ValueError: for wrong input, and where a constant is not finite along the run; if the metric is made from the
+            data otherwise than as a mean over them, or at all by a function of yours where a sample is left out.
     """
     require_flow(flow)
     if not isinstance(trajectory, Trajectory):
@@ -106,7 +108,9 @@ def stability_constants(
     samples = data if samples is None else check_samples("samples", samples)[0]
     rest = eqx.filter(trajectory.ys, is_float_array, inverse=True)
     operands = _Operands(flow, data, samples, loss_of(flow, loss), rest, kind, dual)
-    kappa, mu, metric_term = evaluate_along(_constants, trajectory.ts, floats(trajectory.ys), operands)
+    kappa, mu, metric_term, known = evaluate_along(_constants, trajectory.ts, floats(trajectory.ys), operands)
+    if not np.all(known):
+        raise unknown_weights() if kind == "leave-one-out" else _no_mean()
     rates = contraction_rate(flow, trajectory, args=data)
     found = StabilityConstants(*map(float, (np.max(kappa), np.min(rates), np.min(mu), np.max(metric_term))), kind=kind)
     for name in found._fields[:-1]:
@@ -129,7 +133,7 @@ class _Operands(NamedTuple):
 
 
 def _constants(t, y, operands: _Operands):
-    """The largest gradient, the smallest eigenvalue and the largest part of the metric at one state."""
+    """The largest gradient, the smallest eigenvalue and the largest part of the metric at one state; if it is one."""
     flow, data, samples, loss, rest, kind, dual = operands
     metric, y = flow.metric.at(t), combine(y, rest)
     velocity = flow.vector_field(t, y, data)
@@ -147,7 +151,23 @@ def _constants(t, y, operands: _Operands):
         return length(value_and_covector(loss, y, sample)[1]), length(part)
 
     kappa, part = jax.lax.map(of_one, samples, batch_size=None if dual else _SAMPLES_AT_ONCE)
-    return jnp.max(kappa), mu, jnp.max(part)
+    return jnp.max(kappa), mu, jnp.max(part), _is_known(metric, y, data, kind)
+
+
+def _is_known(metric: AbstractMetric, y: State, data: Samples, kind: str) -> Bool[Array, ""]:
+    """Whether what one sample does to the metric is what the bound takes it for."""
+    if isinstance(metric, AbstractModularMetric):
+        return jnp.array(True)
+    # Modular metrics inside of it are means and know their weights.
+    others = rescaled_metric(metric, 0.0)
+    return is_mean(others, y, data) if kind == "replace-one" else ignores_data(others, y, data)
+
+
+def _no_mean() -> ValueError:
+    return ValueError(
+        "`flow` must have a metric that is a mean over the samples, `D + sum of K_i^T K_i / n`, and that of `data` is "
+        "not the mean of those of each sample alone: divide the sum by the number of samples that came in `args`."
+    )
 
 
 def _dual_length(metric: AbstractMetric, y: State, args: Args) -> Callable[[Covector], Float[Array, ""]]:
@@ -161,5 +181,7 @@ def _least_eigenvalue(metric: AbstractMetric, y: State, args: Args) -> Float[Arr
         masses = jax.tree.leaves(metric.mass_at(metric.factors(y, args), y))
         return jnp.min(jnp.stack([jnp.min(mass) for mass in masses]))
     matrix = metric(y, args).as_matrix()
+    # Not finite, it has no asymmetry either; the eigenvalues of such a matrix may be finite.
     symmetric = asymmetry(matrix) <= tolerance(matrix.dtype)
-    return jnp.linalg.eigvalsh(jnp.where(symmetric, matrix, jnp.nan))[0].astype(dtype_of(y))
+    smallest = jnp.linalg.eigvalsh(jnp.where(symmetric, matrix, 0))[0]
+    return jnp.where(symmetric, smallest, jnp.nan).astype(dtype_of(y))

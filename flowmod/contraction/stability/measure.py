@@ -10,7 +10,7 @@ import numpy as np
 from ..._tree import as_state, dtype_of, is_traced
 from ..._typing import State
 from ...flow import AbstractFlow, require_flow
-from ._checks import check_kind, check_number, check_sizes
+from ._checks import check_kind, check_number, check_sizes, whole_steps
 from ._leave_out import require_weights
 from ._samples import Samples, check_reads_data, check_samples, loss_of, prediction_of
 from ._twins import Method, Problem, Rung, rung
@@ -149,10 +149,7 @@ def _method(dtype: np.dtype, t1: float, step_size: Any, given: dict[str, Any], m
     for name in (name for name, value in given.items() if value is not None):
         raise ValueError(f"`{name}` is for the flow itself: leave it out, or the `step_size` of Euler's method.")
     h = check_number("step_size", step_size, above=0.0)
-    steps = round(t1 / h)
-    if steps < 1 or abs(steps * h - t1) > 1e-6 * h:
-        raise ValueError(f"`t1` must be a whole number of steps of {h:g}, got {t1:g}, {t1 / h:.3f} of them.")
-    return Method({}, h, steps)
+    return Method({}, h, whole_steps("t1", t1, h))
 
 
 def _require_clear(rungs: list[Rung], method: Method) -> None:

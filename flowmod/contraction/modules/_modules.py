@@ -4,10 +4,10 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from .._tree import floats, label_of, size
-from .._typing import State
-from ..linalg import Blocks, blocks_of
-from ..module import AbstractModule
+from ..._tree import floats, label_of, size
+from ..._typing import State
+from ...linalg import Blocks, blocks_of
+from ...module import AbstractModule
 
 
 def modules_of(y: State) -> Blocks:

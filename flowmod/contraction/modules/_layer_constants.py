@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import floats
-from .._typing import Args, State
-from ..flow import AbstractFlow
-from ..linalg import AbstractRows, JoinedRows
-from ..loss import Supervised, batch_of, cast_samples
-from ..metric import AbstractModularMetric, LayerwiseMetric
-from ..module import AbstractModule, Series, complete
+from ..._tree import floats
+from ..._typing import Args, State
+from ...flow import AbstractFlow
+from ...linalg import AbstractRows, JoinedRows
+from ...loss import Supervised, batch_of, cast_samples
+from ...metric import AbstractModularMetric, LayerwiseMetric
+from ...module import AbstractModule, Series, complete
 from ._modules import modules_of
 
 

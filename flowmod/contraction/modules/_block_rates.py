@@ -12,12 +12,12 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import dtype_of
-from .._typing import Args, State
-from ..flow import AbstractFlow
-from ..linalg import Blocks
-from ..metric import AbstractMetric, asymmetry, tolerance
-from .jacobian import default_metric, linearise
+from ..._tree import dtype_of
+from ..._typing import Args, State
+from ...flow import AbstractFlow
+from ...linalg import Blocks
+from ...metric import AbstractMetric, asymmetry, tolerance
+from ..jacobian import default_metric, linearise
 
 
 class BlockRates(NamedTuple):
@@ -45,35 +45,41 @@ class Place(NamedTuple):
     blocks: Blocks
     name: str
 
-    def require_metric(self) -> None:
-        """Raise a `ValueError` that names the first module whose block is no metric, or is coupled to another."""
-        matrix = np.asarray(_matrix(self.flow, self.t, self.y, self.args, self.metric), dtype=np.float64)
-        places, allowed = self.blocks.places(self.y), tolerance(dtype_of(self.y))
-        for name, place in zip(self.blocks.names, places, strict=True):
-            block = matrix[np.ix_(place, place)]
-            if not np.isfinite(block).all():
-                fault = "is not finite"
-            elif asymmetry(block) > allowed:
-                fault = "is not symmetric"
-            elif np.linalg.eigvalsh(block)[0] <= 0:
-                fault = f"has the eigenvalue {np.linalg.eigvalsh(block)[0]:.3g}"
-            else:
-                continue
-            raise ValueError(
-                f"`metric` is no metric {self.name} in module '{name}', where it {fault}: add a mass, or ask for "
-                "states before it degenerates."
-            )
-        self._require_blocks(matrix, places, allowed)
+    def factor(self, metric: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+        """`Theta`, block diagonal, with `Theta^T Theta = M`.
 
-    def _require_blocks(self, matrix, places, allowed):
+        Raises:
+            ValueError: that names the first module whose block is no metric, or two that are coupled.
+        """
+        places, theta = self.blocks.places(self.y), np.zeros_like(metric)
+        for name, place in zip(self.blocks.names, places, strict=True):
+            block = metric[np.ix_(place, place)]
+            fault = _fault(block, tolerance(dtype_of(self.y)))
+            if fault is not None:
+                raise ValueError(
+                    f"`metric` is no metric {self.name} in module '{name}', where it {fault}: add a mass, or ask for "
+                    "states before it degenerates."
+                )
+            theta[np.ix_(place, place)] = np.linalg.cholesky(block).T
+        self._require_blocks(metric, theta)
+        return theta
+
+    def _require_blocks(self, metric, theta):
+        # As lengths: beside the numbers of a large block the coupling of two small ones looks like nothing.
+        lengths = np.abs(_conjugated(theta, metric))
+        places, names = self.blocks.places(self.y), self.blocks.names
         for a, here in enumerate(places):
             for b, there in enumerate(places):
-                if a != b and not np.abs(matrix[np.ix_(here, there)]).max() <= allowed * np.abs(matrix).max():
+                if a != b and not lengths[np.ix_(here, there)].max() <= tolerance(dtype_of(self.y)):
                     raise ValueError(
-                        f"`metric` must be block diagonal over the modules, but couples '{self.blocks.names[a]}' and "
-                        f"'{self.blocks.names[b]}' {self.name}: a gain between modules is one of separate lengths. "
-                        "Pass `metric=`, such as `fm.LayerwiseMetric` in the place of `fm.FullMetric`."
+                        f"`metric` must be block diagonal over the modules, but couples '{names[a]}' and '{names[b]}' "
+                        f"{self.name}: a gain between modules is one of separate lengths. Pass `metric=`, such as "
+                        "`fm.LayerwiseMetric` in the place of `fm.FullMetric`."
                     )
+
+    def require_metric(self) -> None:
+        """The errors of `factor`, where no matrix is at hand."""
+        self.factor(np.asarray(_matrix(self.flow, self.t, self.y, self.args, self.metric), dtype=np.float64))
 
     def fault_of(self, what: str) -> ValueError:
         """What to raise where a number is none although the metric is one."""
@@ -81,6 +87,24 @@ class Place(NamedTuple):
             f"{what} is not finite {self.name}: the vector field or its derivative, or that of the metric, is not. "
             "Look at the states of the run there, or end it earlier."
         )
+
+
+def _fault(block: Float[np.ndarray, "k k"], allowed: float) -> str | None:
+    """Why a block is no metric."""
+    if not np.isfinite(block).all():
+        return "is not finite"
+    if asymmetry(block) > allowed:
+        return "is not symmetric"
+    try:
+        np.linalg.cholesky(block)
+    except np.linalg.LinAlgError:
+        return f"has the eigenvalue {np.linalg.eigvalsh(block)[0]:.3g}"
+    return None
+
+
+def _conjugated(theta: Float[np.ndarray, "n n"], matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """`Theta^-T A Theta^-1`."""
+    return np.linalg.solve(theta.T, np.linalg.solve(theta.T, matrix).T).T
 
 
 @eqx.filter_jit
@@ -97,21 +121,13 @@ def block_rates(place: Place) -> BlockRates:
     matrices = _linearised(place.flow, place.t, place.y, place.args, place.metric)
     jacobian, metric, motion = (np.asarray(matrix, dtype=np.float64) for matrix in matrices)
     places, names = place.blocks.places(place.y), place.blocks.names
-    theta = np.zeros_like(metric)
-    try:
-        for here in places:
-            theta[np.ix_(here, here)] = np.linalg.cholesky(metric[np.ix_(here, here)]).T
-    except np.linalg.LinAlgError:
-        theta[:] = np.nan
-    # The product has the blocks that the factor lacks: where the metric couples modules they differ.
-    if not np.abs(theta.T @ theta - metric).max() <= tolerance(dtype_of(place.y)) * np.abs(metric).max():
-        place.require_metric()
-        raise place.fault_of("The factor of the metric")
+    theta = place.factor(metric)
     for name, here in zip(names, places, strict=True):
         if not (np.isfinite(jacobian[here]).all() and np.isfinite(motion[here]).all()):
             raise place.fault_of(f"The rate of module '{name}'")
-    left = np.linalg.solve(theta.T, motion / 2 + metric @ jacobian)
-    whole = np.linalg.solve(theta.T, left.T).T
+    whole = _conjugated(theta, motion / 2 + metric @ jacobian)
+    if not np.isfinite(whole).all():
+        raise place.fault_of("The rate of the whole")
 
     def block(a, b):
         return whole[np.ix_(places[a], places[b])]
@@ -120,11 +136,11 @@ def block_rates(place: Place) -> BlockRates:
         scale = np.ones(len(whole))
         for weight, here in zip(weights, places, strict=True):
             scale[here] = np.sqrt(weight)
-        return slowest(scale[:, None] * whole / scale[None])
+        return _slowest(scale[:, None] * whole / scale[None])
 
     count = range(len(places))
     gains = [[0.0 if a == b else np.linalg.norm(block(a, b), 2) for b in count] for a in count]
-    return BlockRates(np.array([slowest(block(a, a)) for a in count]), np.array(gains), rate_in)
+    return BlockRates(np.array([_slowest(block(a, a)) for a in count]), np.array(gains), rate_in)
 
 
 @eqx.filter_jit
@@ -133,6 +149,8 @@ def _linearised(flow, t, y, args, metric):
     return lin.jacobian, lin.metric, lin.metric_rate
 
 
-def slowest(jacobian: Float[np.ndarray, "n n"]) -> float:
-    """Minus the largest eigenvalue of the symmetric part."""
+def _slowest(jacobian: Float[np.ndarray, "n n"]) -> float:
+    """Minus the largest eigenvalue of the symmetric part; NaN if something is not finite."""
+    if not np.isfinite(jacobian).all():
+        return float("nan")
     return -float(np.linalg.eigvalsh((jacobian + jacobian.T) / 2)[-1])

@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._tree import combine, dtype_of, ravel, unraveler
-from ..flow import GradientFlow
-from ..linalg import Product, leading_eigenpair, random_start
-from ..metric import tolerance, value_and_covector
+from ..._tree import combine, dtype_of, ravel, unraveler
+from ...flow import GradientFlow
+from ...linalg import Product, leading_eigenpair, random_start
+from ...metric import tolerance, value_and_covector
+from .._pencil import Pencil, pencil_products
+from ..jacobian import default_metric
+from ..leading_mode import CURE
 from ._block_rates import BlockRates, Place
 from ._modules import owner_of_each
-from ._pencil import Pencil, pencil_products
-from .jacobian import default_metric
-from .leading_mode import CURE
 
 _ALL = -1
 """In the place of a module: all of them."""
@@ -109,7 +109,7 @@ def _require(place: Place, what: str, value, residual, scale, converged) -> None
 
 @eqx.filter_jit
 def _modes(flow, t, y, args, metric, owner, tasks, wanted, weights):
-    """The leading eigenvalue of each wanted task, and how much of `M` leaves a module.
+    """The leading eigenvalue of each wanted task, and how much of `M` leaves a module, as a part of a length.
 
     All kinds are one program, because the pencil is most of what is compiled.
     """
@@ -137,8 +137,11 @@ def _modes(flow, t, y, args, metric, owner, tasks, wanted, weights):
         return zero, zero, zero, jnp.array(False)
 
     def leak(module):
-        momentum = pencil.mass(products.only(module, start))
-        return jnp.linalg.norm(momentum - products.only(module, momentum)) / jnp.linalg.norm(momentum)
+        # Not of `start` itself, whose length is all in the directions that weigh most.
+        vector = products.only(module, pencil.solve(products.only(module, start)))
+        momentum = pencil.mass(vector)
+        outside = momentum - products.only(module, momentum)
+        return jnp.sqrt(outside @ pencil.solve(outside) / (vector @ momentum))
 
     found = jax.lax.map(lambda task: jax.lax.cond(task[1], mode, none, task[0]), (tasks, wanted))
     return found, jax.lax.map(leak, jnp.arange(weights.size, dtype=owner.dtype))
