@@ -221,11 +221,11 @@ def _largest_with(form: _Form, points: np.ndarray, weights: np.ndarray) -> np.nd
     return np.where(_holds(form, low, weights), low, -np.inf)
 
 
-def pencils_above(program: Program, n: int, points: np.ndarray) -> np.ndarray:
-    """Where the rate is surely not positive: `d^T S d >= 0` for the leading eigenvector `d`, and `M` a metric."""
+def pencils_grow(program: Program, n: int, points: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """On which boxes no rate is positive: `d^T S d >= 0` for the leading eigenvector `d` at points, `M` a metric."""
     _, frames = growth_at(program, n, points)
     with np.errstate(all="ignore"):
-        form = _direct_form(enclose(program, points, points), frames, n)
+        form = _direct_form(enclose(program, lower, upper), frames, n)
         growth = form.s.middle[:, -1, -1] - form.s.radius[:, -1, -1]
         return (growth >= 0) & _is_metric(form, np.ones((len(points), n)))
 
@@ -262,9 +262,9 @@ def log_norm_bounds(
     return Bounds(rates, np.zeros((boxes, n, n)), influence, points)
 
 
-def log_norms_above(program: Program, n: int, points: np.ndarray, norm: float) -> np.ndarray:
-    """Where the rate is surely not positive: a row or column whose sum is not negative."""
-    low, high = (x[:, : n * n].reshape(-1, n, n) for x in enclose(program, points, points))
+def log_norms_grow(program: Program, n: int, lower: np.ndarray, upper: np.ndarray, norm: float) -> np.ndarray:
+    """On which boxes no rate is positive: those with a row or column whose sum is nowhere negative."""
+    low, high = (x[:, : n * n].reshape(-1, n, n) for x in enclose(program, lower, upper))
     with np.errstate(all="ignore"):
         smallest = np.maximum(np.maximum(low, -high), 0.0)
         entries = np.where(np.eye(n, dtype=bool), low, smallest)

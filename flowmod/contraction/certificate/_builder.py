@@ -145,6 +145,9 @@ class Builder:
         return self.apply("sub", operands[1], operands[0]) if name == "sub" else None
 
     def _abs(self, x):
+        number = self.value(x)
+        if number is not None and math.isinf(number):
+            return self.constant(math.nan)
         name, operands, _ = self.operation(x)
         return self.apply("abs", operands[0]) if name == "neg" else x if self._signs[x] >= NOT_NEGATIVE else None
 
@@ -192,7 +195,7 @@ class Builder:
             name, operands, _ = self.operation(a)
             if name == "neg":
                 return self.apply("neg", self.apply("div", *((operands[0], b) if a == x else (b, operands[0]))))
-        return None
+        return identities.quotient(self, x, y)
 
     def _min(self, x, y):
         return self._extreme("min", math.inf, x, y)
@@ -205,12 +208,17 @@ class Builder:
             operation = self.operation(a)
             if a == b or self.value(b) == neutral or (operation.name == name and b in operation.operands):
                 return a
+            # So `zero` and `defined` of another program's node are seen again.
+            if self.value(a) == 0 and self._signs[b] >= NOT_NEGATIVE and self._total[b]:
+                return a if name == "min" else b
         return self._new(name, (min(x, y), max(x, y)))
 
     def _lt(self, x, y):
         return self.negation(self.defined(x)) if x == y else self._beside_infinity(x, y)
 
     def _le(self, x, y):
+        if self.value(x) == 0 and self._signs[y] >= NOT_NEGATIVE and self._total[y]:
+            return self.constant(1.0)
         return self.defined(x) if x == y else self._beside_infinity(x, y)
 
     def _beside_infinity(self, x, y):

@@ -4,11 +4,18 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from ._builder import Builder
+from ._inputs import with_outputs
 from ._program import Operation, Program
 
 
 def jacobian_of(program: Program) -> Program:
-    """All partial derivatives of a program.
+    """The partial derivatives of `with_slopes` alone."""
+    both = with_slopes(program)
+    return with_outputs(both, both.outputs[len(program.outputs) :])
+
+
+def with_slopes(program: Program) -> Program:
+    """A program and all its partial derivatives.
 
     At the kink of `abs`, `min`, `max` it is the derivative of one side; in intervals around the kink it is both. The
     jump of a `select` between unequal values is not seen: see `continuous`.
@@ -17,7 +24,8 @@ def jacobian_of(program: Program) -> Program:
         program: a program with P outputs.
 
     Returns:
-        A program of the same inputs with P x inputs outputs, row by row; undefined where the program is.
+        A program of the same inputs: its P outputs, then P x inputs derivatives, row by row; these are undefined where
+        the program is.
     """
     builder = Builder(program.inputs)
     one = builder.constant(1.0)
@@ -30,7 +38,7 @@ def jacobian_of(program: Program) -> Program:
         slopes.append(
             _chain(builder, operation, operands, nodes[-1], [slopes[operand] for operand in operation.operands])
         )
-    outputs = []
+    outputs = [nodes[node] for node in program.outputs]
     for node in program.outputs:
         undefined = builder.zero(nodes[node])
         for i in range(program.inputs):

@@ -39,8 +39,7 @@ def parts_of(certificate: Any) -> dict[str, Any]:
         },
         "program": certificate.program.to_json(),
         "leaves": {
-            "lower": cells[:, 0].tolist(),
-            "upper": cells[:, 1].tolist(),
+            **_boxes(cells),
             "bounds": [_finite(bound) for bound in certificate.bounds.tolist()],
             "frames": certificate.frames.tolist(),
         },
@@ -55,7 +54,10 @@ def fields_of(data: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"its format is {data['format']!r}, not {FORMAT!r}")
     claim, n = data["claim"], len(data["claim"]["names"])
     corners = np.array([claim["lower"], claim["upper"]])
-    cells = np.array([data["leaves"]["lower"], data["leaves"]["upper"]]).swapaxes(0, 1)
+    program = Program.from_json(data["program"])
+    if not program.inputs == corners.shape[1] == n + claim["timed"]:
+        raise ValueError(f"its program has {program.inputs} inputs for {n} names and the box {corners.tolist()}")
+    cells = _cells(data["leaves"], program.inputs)
     leaves = tuple((label, tuple(shape)) for label, shape in claim["leaves"])
     lower, upper = (_tree(leaves, corner[:n]) for corner in corners)
     return {
@@ -71,7 +73,7 @@ def fields_of(data: dict[str, Any]) -> dict[str, Any]:
         "spans": cells[:, :, n] if claim["timed"] else np.zeros(cells.shape[:2]),
         "bounds": np.array([_number(bound, -math.inf) for bound in data["leaves"]["bounds"]]),
         "frames": np.array(data["leaves"]["frames"], dtype=float),
-        "program": Program.from_json(data["program"]),
+        "program": program,
         "invariance": _invariance_of(data["invariance"]),
         "leaves": leaves,
     }
@@ -104,7 +106,12 @@ def _witness(witness: Any) -> dict[str, Any] | None:
         return None
     when = [] if witness.time is None else [witness.time]
     direction = None if witness.direction is None else witness.direction.tolist()
-    return {"point": witness.point.tolist() + when, "direction": direction, "rate": _finite(witness.rate)}
+    return {
+        "point": witness.point.tolist() + when,
+        "direction": direction,
+        "around": None if witness.around is None else witness.around.tolist(),
+        "rate": _finite(witness.rate),
+    }
 
 
 def _witness_fields(witness: dict[str, Any] | None, leaves, n: int) -> dict[str, Any] | None:
@@ -117,6 +124,7 @@ def _witness_fields(witness: dict[str, Any] | None, leaves, n: int) -> dict[str,
         "time": float(point[n]) if len(point) > n else None,
         "rate": _number(witness["rate"], math.nan),
         "direction": None if direction is None else np.array(direction),
+        "around": None if witness["around"] is None else np.array(witness["around"]),
     }
 
 
@@ -128,8 +136,19 @@ def _invariance(invariance: Invariance | None) -> dict[str, Any] | None:
         "worst": _finite(invariance.worst),
         "program": invariance.program.to_json(),
         "faces": [_face(face) for face in invariance.faces],
+        "pieces": _boxes(invariance.pieces),
         "witness": None if invariance.witness is None else _face(invariance.witness),
+        "obstacle": None if invariance.obstacle is None else invariance.obstacle.tolist(),
     }
+
+
+def _boxes(cells: np.ndarray) -> dict[str, Any]:
+    return {"lower": cells[:, 0].tolist(), "upper": cells[:, 1].tolist()}
+
+
+def _cells(data: dict[str, Any], inputs: int) -> np.ndarray:
+    corners = (np.array(data[side], dtype=float).reshape(-1, inputs) for side in ("lower", "upper"))
+    return np.stack(list(corners), axis=1)
 
 
 def _face(face: Face) -> dict[str, Any]:
@@ -143,10 +162,13 @@ def _face_of(data: dict[str, Any]) -> Face:
 def _invariance_of(data: dict[str, Any] | None) -> Invariance | None:
     if data is None:
         return None
+    program = Program.from_json(data["program"])
     return Invariance(
         data["status"],
-        Program.from_json(data["program"]),
+        program,
         tuple(_face_of(face) for face in data["faces"]),
+        _cells(data["pieces"], program.inputs),
         None if data["witness"] is None else _face_of(data["witness"]),
+        None if data["obstacle"] is None else np.array(data["obstacle"]),
         _number(data["worst"], math.inf),
     )

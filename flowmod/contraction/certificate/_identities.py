@@ -1,8 +1,8 @@
 """Identities of real numbers after which a formula names a quantity less often: intervals become narrower, values stay.
 
-Derivatives as JAX writes them repeat themselves: `(g + g t)(1 - t)` for a tanh, `s (1 - s)` for a sigmoid,
-`exp(x - log(1 + e^x))` for a softplus. In intervals each repetition counts as another number. Both sides of each
-identity are defined at the same points.
+Derivatives repeat themselves: `(g + g t)(1 - t)` for a tanh and `exp(x - log(1 + e^x))` for a softplus by JAX,
+`s (1 - s)` for a sigmoid, `e^x / (1 + e^x)` for a softplus. In intervals each repetition counts as another number. Both
+sides of each identity are defined at the same points.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ _DEPTH = 4
 
 
 def product(builder: Any, x: int, y: int) -> int | None:
-    """`x y` with two factors that make one: equal bases, `(1 + t)(1 - t)`, and a logistic s with `1 - s`."""
+    """`x y` with two factors that make one: equal bases, `(1 + t)(1 - t)`, a logistic s with `1 - s`, a `quotient`."""
     left, right = _factors(builder, x, _DEPTH), _factors(builder, y, _DEPTH)
     for i, a in enumerate(left):
         for j, b in enumerate(right):
@@ -61,6 +61,36 @@ def exponential(builder: Any, x: int) -> int | None:
     return builder.apply("logistic", excess) if operands[0] == excess else None
 
 
+def quotient(builder: Any, x: int, y: int) -> int | None:
+    """`e^a / (1 + e^a)`, and `e^(a - m) / sum_j e^(b_j - m) = 1 / sum_j e^(b_j - a)`: no softmax has a shift."""
+    if builder.operation(x).name == "exp" and y == builder.apply("add", builder.constant(1.0), x):
+        return builder.apply("logistic", builder.operation(x).operands[0])
+    own = _shifted(builder, x)
+    terms = [_shifted(builder, term) for term in _terms(builder, y)]
+    if own is None or len(terms) < 2 or any(term is None or term[1] != own[1] for term in terms):
+        return None
+    total = builder.constant(0.0)
+    for term, _ in terms:  # pyright: ignore[reportGeneralTypeIssues]
+        total = builder.apply("add", total, builder.apply("exp", builder.apply("sub", term, own[0])))
+    return builder.apply("add", builder.integer_pow(total, -1), builder.zero(own[1]))
+
+
+def _shifted(builder: Any, x: int) -> tuple[int, int] | None:
+    """The `a` and `m` of `e^(a - m)`."""
+    name, operands, _ = builder.operation(x)
+    inner = builder.operation(operands[0]) if name == "exp" else None
+    return inner.operands if inner is not None and inner.name == "sub" else None
+
+
+def _terms(builder: Any, x: int) -> list[int]:
+    terms, stack = [], [x]
+    while stack:
+        name, operands, _ = builder.operation(stack.pop())
+        for operand in operands if name == "add" else ():
+            (stack if builder.operation(operand).name == "add" else terms).append(operand)
+    return terms
+
+
 def _excess(builder: Any, x: int) -> int | None:
     """The `a` of `log(1 + e^a)`."""
     name, operands, _ = builder.operation(x)
@@ -79,7 +109,10 @@ def _pair(builder: Any, a: int, b: int) -> int | None:
     (base, n), (other, m) = _power(builder, a), _power(builder, b)
     if base == other and builder.value(base) is None:
         return builder.integer_pow(base, n + m)
-    name, operands, _ = builder.operation(b)
+    name, operands, parameter = builder.operation(b)
+    if name == "div" or (name == "integer_pow" and parameter == -1):
+        share = quotient(builder, a, operands[-1])
+        return builder.apply("mul", operands[0], share) if name == "div" and share is not None else share
     if name != "sub" or builder.value(operands[0]) != 1:
         return None
     t, one = operands[1], builder.constant(1.0)

@@ -1,7 +1,8 @@
-"""What the outputs of a program depend on, and programs of other outputs or inputs."""
+"""What the outputs of a program depend on, and programs of other outputs or inputs, and of one another."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from ._builder import Builder
 from ._continuity import jumps_of
 from ._program import Operation, Program
 
@@ -35,6 +36,19 @@ def with_outputs(program: Program, outputs: tuple[int, ...]) -> Program:
     return Program(program.inputs, operations, tuple(number[node] for node in outputs))
 
 
+def composed(outer: Program, inner: Program) -> Program:
+    """`outer(inner(x))`."""
+    builder = Builder(inner.inputs)
+    between = _again(builder, inner, range(inner.inputs))
+    return builder.program(_again(builder, outer, between))
+
+
+def same(first: Program, second: Program) -> bool:
+    """Whether two programs of the same inputs are seen to be one function; forms that differ may still be equal."""
+    builder = Builder(first.inputs)
+    return _again(builder, first, range(first.inputs)) == _again(builder, second, range(first.inputs))
+
+
 def vanishes(program: Program, outputs: Iterable[int]) -> bool:
     """Whether some outputs are the constant 0."""
     nodes = [program.outputs[output] for output in outputs]
@@ -50,6 +64,14 @@ def jump_conditions(program: Program, outputs: Iterable[int]) -> tuple[int, ...]
     jumps = sorted(below[node - program.inputs] for node in jumps_of(with_outputs(program, nodes)))
     found = ((node, _operation(program, node)) for node in jumps)
     return tuple(dict.fromkeys(made.operands[0] if made.name == "select" else node for node, made in found))
+
+
+def _again(builder: Builder, program: Program, inputs: Sequence[int]) -> list[int]:
+    """The outputs of a program on nodes of a builder."""
+    nodes = list(inputs)
+    for name, operands, parameter in program.operations:
+        nodes.append(builder.again(name, [nodes[operand] for operand in operands], parameter))
+    return [nodes[node] for node in program.outputs]
 
 
 def _operation(program: Program, node: int) -> Operation:

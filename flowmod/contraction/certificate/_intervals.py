@@ -87,10 +87,11 @@ def enclose_mean_value(program: Program, derivative: Program, lower: np.ndarray,
     middle = np.clip(lower / 2 + upper / 2, lower, upper)
     value = _run(program, middle, middle)[:2]
     slopes = [bound.reshape(len(lower), -1, program.inputs) for bound in _run(derivative, lower, upper)[:2]]
-    offset = _sub((lower, upper), (middle, middle))
-    for i in range(program.inputs):
-        step = _mul((slopes[0][..., i], slopes[1][..., i]), (offset[0][:, i, None], offset[1][:, i, None]))
-        value = _add(value, step)
+    with np.errstate(all="ignore"):
+        offset = _sub((lower, upper), (middle, middle))
+        for i in range(program.inputs):
+            step = _mul((slopes[0][..., i], slopes[1][..., i]), (offset[0][:, i, None], offset[1][:, i, None]))
+            value = _add(value, step)
     # `fmax` takes the other number where the slopes are undefined; where the program is, NaN must stay.
     cut = decided[:, None] & ~np.isnan(low)
     return _unbounded_where_undefined(

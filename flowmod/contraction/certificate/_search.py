@@ -9,9 +9,9 @@ from ._bounds import (
     growth_at,
     log_norm_bounds,
     log_norms,
-    log_norms_above,
+    log_norms_grow,
     pencil_bounds,
-    pencils_above,
+    pencils_grow,
 )
 from ._program import Program
 
@@ -20,6 +20,15 @@ _CHUNK = 2_000_000
 
 _SAMPLED = 64
 """Boxes per round whose sides are searched for a smaller rate."""
+
+_TRIED = 16
+"""Points that a disproof is tried at."""
+
+_NARROWEST = 2.0**-40
+"""Boxes narrower than this share of the region are not halved: something jumps there, or is not defined."""
+
+_AROUND = 2.0 ** -np.array([10, 20, 30, 40])
+"""Shares of the region's widths: boxes as wide, around a point, are tried for a disproof."""
 
 
 class Growth(NamedTuple):
@@ -57,11 +66,19 @@ class Growth(NamedTuple):
             return pencil_bounds(self.program, self.derivative, self.n, lower, upper)
         return log_norm_bounds(self.program, self.derivative, self.n, lower, upper, self.norm)
 
-    def refutes(self, point: np.ndarray) -> bool:
-        """Whether the rate at a point is surely not positive."""
+    def refuted(self, point: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray | None:
+        """The corners of a small box around a point of a region in which the rate is nowhere positive, or `None`.
+
+        At a point alone a kink would have the slope of one side, or of none.
+        """
+        reach = _AROUND[:, None] * (upper / 2 - lower / 2)
+        low, high = np.maximum(point - reach, lower), np.minimum(point + reach, upper)
         if self.norm == 2:
-            return bool(pencils_above(self.program, self.n, point[None])[0])
-        return bool(log_norms_above(self.program, self.n, point[None], self.norm)[0])
+            grows = pencils_grow(self.program, self.n, np.tile(point, (len(reach), 1)), low, high)
+        else:
+            grows = log_norms_grow(self.program, self.n, low, high, self.norm)
+        found = np.flatnonzero(grows & (low < high).all(axis=1))
+        return np.stack([low[found[0]], high[found[0]]]) if len(found) else None
 
 
 class Found(NamedTuple):
@@ -73,7 +90,7 @@ class Found(NamedTuple):
         bounds: what is proved on them.
         best: the smallest rate seen at a point, in floats; NaN if somewhere there is none.
         point: (inputs,) where it was seen.
-        refuted: whether the rate there is surely not positive.
+        around: (2, inputs) the corners of a box around it in which the rate is surely nowhere positive, or `None`.
         ended: `"reached"`, `"refuted"`, `"not positive"`, `"undefined"`, `"boxes"`, `"width"`: why the search ended.
     """
 
@@ -82,39 +99,43 @@ class Found(NamedTuple):
     bounds: Bounds
     best: float
     point: np.ndarray
-    refuted: bool
+    around: np.ndarray | None
     ended: str
 
 
 def search(growth: Growth, lower: np.ndarray, upper: np.ndarray, rtol: float, max_boxes: int) -> Found:
     """Prove a rate on the box that is within `rtol` of the smallest one seen at any of its points, or say why not."""
-    widths = upper - lower
+    region, halves = (lower, upper), upper / 2 - lower / 2
     lower, upper = lower[None], upper[None]
     bounds = growth.bounds(lower, upper)
-    best, point = np.inf, (lower + upper)[0] / 2
+    best, point = np.inf, (lower / 2 + upper / 2)[0]
     fresh = np.arange(1)
     while True:
-        value, place = _smallest(growth, lower[fresh], upper[fresh], bounds.points[fresh])
-        if not value >= best:
-            best, point = value, place
-        refuted = bool(best <= 0) and growth.refutes(point)
+        rates, places = _seen(growth, lower[fresh], upper[fresh], bounds.points[fresh])
+        first, around = int(np.argmin(rates)), None  # a NaN wins: where there is no rate, nothing can be proved
+        if not rates[first] >= best:
+            best, point = float(rates[first]), places[first]
+        if best <= 0:
+            best, point, around = _disproof(growth, rates, places, region)
         failing = np.flatnonzero(~(bounds.rates >= best - rtol * abs(best)))
-        ended = _end(best, refuted, len(failing))
+        ended = _end(best, around is not None, len(failing))
         if ended is None:
             middle = lower[failing] / 2 + upper[failing] / 2
-            axis = _axis(bounds.influence[failing], (upper - lower)[failing], widths)
+            widths = upper[failing] / 2 - lower[failing] / 2
+            axis = _axis(bounds.influence[failing], widths, halves)
             cut = np.take_along_axis(middle, axis[:, None], 1)[:, 0]
             rows = np.arange(len(failing))
             inside = (lower[failing][rows, axis] < cut) & (cut < upper[failing][rows, axis])
-            ended = "width" if not inside.all() else "boxes" if len(lower) >= max_boxes else None
+            wide = widths[rows, axis] > _NARROWEST * halves[axis]
+            ended = "width" if not (inside & wide).all() else "boxes" if len(lower) >= max_boxes else None
         if ended is not None:
-            return Found(lower, upper, bounds, float(best), point, refuted, ended)
+            return Found(lower, upper, bounds, best, point, around, ended)
         worst = np.argsort(bounds.rates[failing], kind="stable")[: max_boxes - len(lower)]
         split, axis, cut = failing[worst], axis[worst], cut[worst]
-        halves = _halves(lower[split], upper[split], axis, cut)
+        new_lower, new_upper = _halves(lower[split], upper[split], axis, cut)
         kept = np.setdiff1d(np.arange(len(lower)), split)
-        new = growth.bounds(*halves)
-        lower, upper = (np.concatenate([old[kept], half]) for old, half in zip((lower, upper), halves, strict=True))
+        new = growth.bounds(new_lower, new_upper)
+        lower, upper = np.concatenate([lower[kept], new_lower]), np.concatenate([upper[kept], new_upper])
         bounds = Bounds(*(np.concatenate([old[kept], half]) for old, half in zip(bounds, new, strict=True)))
         fresh = np.arange(len(kept), len(lower))
 
@@ -140,8 +161,21 @@ def _halves(lower: np.ndarray, upper: np.ndarray, axis: np.ndarray, cut: np.ndar
     return np.concatenate([lower, right]), np.concatenate([left, upper])
 
 
-def _smallest(growth: Growth, lower: np.ndarray, upper: np.ndarray, points: np.ndarray) -> tuple[float, np.ndarray]:
-    """The smallest rate at the midpoints, and in the worst boxes at the centres of the sides and one corner."""
+def _disproof(growth: Growth, rates: np.ndarray, places: np.ndarray, region: tuple[np.ndarray, np.ndarray]):
+    """The smallest rate with a box that disproves, its place and the box; if none has one, the smallest without.
+
+    At a kink the rate is that of one side, or of none: then another point decides.
+    """
+    tried = np.argsort(rates, kind="stable")[:_TRIED]
+    for i in tried[rates[tried] <= 0]:
+        around = growth.refuted(places[i], *region)
+        if around is not None:
+            return float(rates[i]), places[i], around
+    return float(rates[tried[0]]), places[tried[0]], None
+
+
+def _seen(growth: Growth, lower: np.ndarray, upper: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rates, and where: at the midpoints, and in the worst boxes at the centres of the sides and one corner."""
     middle = lower / 2 + upper / 2
     worst = np.argsort(points, kind="stable")[:_SAMPLED]
     centres, inputs = middle[worst], lower.shape[1]
@@ -150,6 +184,4 @@ def _smallest(growth: Growth, lower: np.ndarray, upper: np.ndarray, points: np.n
     corners = np.where(low <= high, lower[worst], upper[worst])
     places = np.concatenate([middle, *(end.reshape(-1, inputs) for end in ends), corners])
     rates = np.concatenate([points, low.ravel(), high.ravel(), growth.rates(corners)])
-    # A NaN wins: where there is no rate, nothing can be proved.
-    first = int(np.argmin(rates))
-    return float(rates[first]), places[first]
+    return rates, places

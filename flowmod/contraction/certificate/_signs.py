@@ -1,5 +1,6 @@
 """What the form of an operation tells of its sign, and so of where it is defined: `1 + e^x` is never zero."""
 
+import math
 from collections.abc import Sequence
 
 from ._program import Operation
@@ -12,6 +13,8 @@ def sign_of(operation: Operation, signs: Sequence[int]) -> int:
     name, _, parameter = operation
     match name:
         case "constant":
+            if not math.isfinite(parameter):  # pyright: ignore
+                return UNKNOWN
             return POSITIVE if parameter > 0 else NOT_NEGATIVE if parameter == 0 else UNKNOWN  # pyright: ignore
         case "exp" | "cosh" | "logistic":
             return POSITIVE
@@ -40,7 +43,7 @@ def is_defined(operation: Operation, signs: Sequence[int], last: float | None) -
     name, _, parameter = operation
     match name:
         case "constant":
-            return parameter == parameter  # NaN is not
+            return math.isfinite(parameter)  # pyright: ignore  # infinity is for comparisons
         case "div":
             return signs[1] == POSITIVE or (last is not None and last < 0)
         case "integer_pow":

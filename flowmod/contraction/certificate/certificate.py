@@ -12,6 +12,7 @@ from jaxtyping import Float
 from ..._typing import State
 from ...simulate import write_whole
 from ._file import fields_of, parts_of
+from ._inputs import used_inputs, with_outputs, without_last_input
 from ._program import Program
 from .invariance import Invariance
 
@@ -29,6 +30,8 @@ class Witness:
         time: the time, where the flow or the metric depends on it, else `None`.
         rate: the contraction rate there, 1/time.
         direction: (n,) a direction in which distances grow there; `None` in the norms 1 and infinity.
+        around: (2, inputs) the corners of a small box around the point, with the time where it counts, on all of which
+            distances surely grow (or keep) in that direction: what disproves. `None` if nothing is disproved.
     """
 
     point: Float[np.ndarray, " n"]
@@ -36,6 +39,7 @@ class Witness:
     time: float | None
     rate: float
     direction: Float[np.ndarray, " n"] | None
+    around: Float[np.ndarray, "2 inputs"] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,6 +95,26 @@ class Certificate:
             for label, shape in self.leaves
             for index in np.ndindex(shape)
         )
+
+    @property
+    def metric_program(self) -> Program | None:
+        """The upper triangle of `M`, row by row, as a program of the state, and of the time if it moves with that.
+
+        `None` unless the norm is 2: a certificate in the norm 1 or infinity is about a factor, and holds no `M`.
+        """
+        if self.norm != 2:
+            return None
+        n = len(self.names)
+        count = n * (n + 1) // 2
+        metric = with_outputs(self.program, self.program.outputs[count : 2 * count])  # `S` comes before `M`
+        stands = metric.inputs > n and n not in used_inputs(metric)
+        return without_last_input(metric) if stands else metric
+
+    @property
+    def constant_metric(self) -> bool:
+        """Whether the metric is seen to be the same at all states and times: no input enters its program."""
+        metric = self.metric_program
+        return metric is not None and not used_inputs(metric)
 
     @property
     def witness_point(self) -> Float[np.ndarray, " n"] | None:

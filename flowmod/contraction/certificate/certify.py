@@ -1,7 +1,6 @@
 """Prove a contraction rate on a whole region, or say where and why that fails."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +14,9 @@ from ..jacobian import Factor, unless_own
 from ..log_norm import as_norm
 from ._bounds import growth_at
 from ._derivative import jacobian_of
-from ._growth import Question, growth_of, regular_of
-from ._inputs import jump_conditions, used_inputs, vanishes, with_outputs, without_last_input
-from ._jaxpr import program_of
-from ._program import Program
+from ._growth import flat_program, growth_program
+from ._inputs import used_inputs, vanishes, without_last_input
+from ._question import Question
 from ._search import Found, Growth, search
 from .certificate import Certificate, Witness
 from .invariance import Invariance, invariance_of
@@ -49,9 +47,14 @@ def certify(
 
     What exactly is proved: that the pencil `(S, M)` of the flow satisfies `S <= -rate M` with a positive definite `M`
     (in the norms 1 and infinity that the matrix measure of `F` is at most `-rate`) everywhere in the box, in real
-    arithmetic, with the float64 numbers of flow, metric and `args` taken as exact. It relies on JAX's derivative rules
-    (custom ones of yours are believed) and on the translation of its trace. The floats used on the way are covered. A
-    metric is meant as `(M + M^T)/2`. Where the field has kinks, all of Clarke's generalised Jacobians are covered.
+    arithmetic, with the float64 numbers of flow, metric and `args` taken as exact. It relies on the translation of
+    JAX's trace, and not on its derivative rules: field and metric are differentiated as they are written, so custom
+    rules and `stop_gradient` change nothing, in contrast to `contraction_rate`. Only where the flow itself is a
+    derivative (the covector of a `fm.GradientFlow`, the Jacobian in a `fm.PullbackMetric`) is it the one that JAX
+    computes. A gradient flow in its own metric is taken by its equation `M y' = -grad f`, without the metric's solve.
+    The floats used on the way are covered. A metric is meant as `(M + M^T)/2`. Where the field has kinks, all of
+    Clarke's generalised Jacobians are covered. Disproved means that in a small box around a point distances in one
+    direction (in the norms 1 and infinity: the sum of one column or row) surely do not shrink.
 
     The rate holds for trajectories while they stay in the box: ask for `invariant=True`, and distances in the metric
     shrink along paths in the box. Dimensions cost: up to 20 numbers, and beyond 4 to 6 only for small boxes or nearly
@@ -79,7 +82,8 @@ def certify(
 
     Example:
         ```python
-        certificate = fm.certify(fm.bio.toggle_switch(1.5, 1.5), ({"u": 0.0, "v": 0.0}, {"u": 1.5, "v": 1.5}))
+        box = ({"u": 0.0, "v": 0.0}, {"u": 1.5, "v": 1.5})
+        certificate = fm.certify(fm.bio.toggle_switch(1.5, 1.5), box, fm.Euclidean())  # proved, rate 0.0255
         ```
 
     Reference: R. Moore, R. Kearfott, M. Cloud, "Introduction to Interval Analysis" (2009); W. Lohmiller and J.-J. E.
@@ -88,7 +92,7 @@ def certify(
     question, lower, upper = _asked(flow, box, metric, norm, args, factor)
     _check_numbers(t, rtol, max_boxes)
     n = question.size
-    programs = [_growth_program(question), *([_program(question.velocity, n)] if invariant else [])]
+    programs = [growth_program(question), *([flat_program(question.velocity, n)] if invariant else [])]
     timed = any(n in used_inputs(program) for program in programs)
     if timed and t is None:
         raise ValueError("`t` must be given as `(t0, t1)`: the flow or the metric depends on the time.")
@@ -144,21 +148,6 @@ def _check_numbers(t, rtol, max_boxes) -> None:
         raise ValueError(f"`max_boxes` must be at least 1, a whole number, got {max_boxes!r}.")
 
 
-def _program(fn: Callable, n: int) -> Program:
-    """A function of the flat state and the time as a program, in which the time is the last input."""
-    return program_of(lambda z: fn(z[:n], z[n]), n + 1)
-
-
-def _growth_program(question: Question) -> Program:
-    """The entries of the matrices, what must be defined on a box, and the conditions that must not change there."""
-    n = question.size
-    growth, regular = growth_of(question), regular_of(question)
-    count = n * (n + 1) if question.norm == 2 else n * n
-    program = _program(lambda x, t: jnp.concatenate([growth(x, t), regular(x, t)]), n)
-    conditions = jump_conditions(program, range(count, len(program.outputs)))
-    return with_outputs(program, program.outputs + conditions)
-
-
 def _require_symmetric(question: Question, lower: np.ndarray, upper: np.ndarray) -> None:
     """Refuse a metric that is not symmetric: in the program, or else at some points up to rounding."""
     if question.norm != 2 or question.factor is not None or isinstance(question.measure, Euclidean):
@@ -169,7 +158,7 @@ def _require_symmetric(question: Question, lower: np.ndarray, upper: np.ndarray)
         m = question.given_matrix(x, t)
         return jnp.stack([m - m.T, m])
 
-    program = _program(parts, n)
+    program = flat_program(parts, n)
     if vanishes(program, range(n * n)):
         return
     shares = np.random.default_rng(0).uniform(size=(_PROBES, len(lower)))
@@ -185,8 +174,9 @@ def _require_symmetric(question: Question, lower: np.ndarray, upper: np.ndarray)
 
 _REASONS = {
     "reached": "what is proved is near the smallest rate seen at a point",
-    "refuted": "a point was found at which the rate is surely not positive",
-    "not positive": "a point was found at which the rate is within rounding of zero",
+    "refuted": "a point was found around which the rate is surely not positive",
+    "not positive": "a point was found at which the rate is not positive, which is not sure around it: it is within "
+    "rounding of zero, or the point is at a kink or a jump",
     "undefined": "a point was found at which the field is not defined or the metric is not positive definite",
     "boxes": "`max_boxes` were used up",
     "width": "boxes can't be halved any more, as around a point where something jumps or is not defined",
@@ -196,7 +186,7 @@ _REASONS = {
 def _certificate(question: Question, growth: Growth, found: Found, sides, invariance: Invariance | None) -> Certificate:
     n, rate = question.size, float(found.bounds.rates.min())
     timed = len(found.point) > n
-    status = "proved" if rate > 0 else "disproved" if found.refuted else "undecided"
+    status = "proved" if rate > 0 else "disproved" if found.around is not None else "undecided"
     cells = np.stack([found.lower, found.upper], axis=1)
     corners = np.stack(sides)
     return Certificate(
@@ -231,7 +221,7 @@ def _witness(question: Question, growth: Growth, found: Found) -> Witness:
         direction = growth_at(growth.program, n, point[None])[1][0, :, -1]
         direction = direction if np.isfinite(direction).all() else None
     time = float(point[n]) if len(point) > n else None
-    return Witness(point[:n], _tree(question, point[:n]), time, found.best, direction)
+    return Witness(point[:n], _tree(question, point[:n]), time, found.best, direction, found.around)
 
 
 def _metric_text(question: Question) -> str:

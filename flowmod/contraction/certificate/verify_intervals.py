@@ -128,7 +128,7 @@ VALUES = {
 
 PARTIALS = {
     "neg": lambda y, x: [iv.mpf(-1)],
-    "abs": lambda y, x: [iv.mpf(1) if x.a > 0 else iv.mpf(-1) if x.b < 0 else iv.mpf([-1, 1])],
+    "abs": lambda y, x: [iv.mpf(1) if x.a >= 0 else iv.mpf(-1) if x.b <= 0 else iv.mpf([-1, 1])],
     "sqrt": lambda y, x: [1 / (2 * y)] if y.a > 0 else [None],
     "exp": lambda y, x: [y],
     "expm1": lambda y, x: [y + 1],
@@ -144,13 +144,16 @@ PARTIALS = {
     "sub": lambda y, a, b: [iv.mpf(1), iv.mpf(-1)],
     "mul": lambda y, a, b: [b, a],
     "div": lambda y, a, b: [1 / b, -y / b],
-    "min": lambda y, a, b: _chosen(a.b < b.a, b.b < a.a),
-    "max": lambda y, a, b: _chosen(b.b < a.a, a.b < b.a),
+    "min": lambda y, a, b: _chosen(a.b <= b.a, b.b <= a.a),
+    "max": lambda y, a, b: _chosen(b.b <= a.a, a.b <= b.a),
     "lt": lambda y, a, b: _jump(y),
     "le": lambda y, a, b: _jump(y),
     "eq": lambda y, a, b: _jump(y),
 }
-"""The partial derivatives from the value and the operands; `None` where there is none."""
+"""The partial derivatives from the value and the operands; `None` where there is none.
+
+A kink on the side of a box is none inside of it: there, one branch is the function.
+"""
 
 
 def _chosen(first, second):
@@ -218,19 +221,19 @@ def _operation_slope(name, parameter, y, taken, slopes, joined):
     return total
 
 
-def evaluate(program, box, differentiate):
-    """The outputs on a box, a list of intervals, and their derivatives, a list of `{input: interval}`."""
+def evaluate(program, box, by):
+    """The outputs on a box, a list of intervals, and their derivatives by the first inputs, as `{input: interval}`."""
     values = list(box)
-    slopes: list[Any] = [{index: iv.mpf(1)} for index in range(len(box))]
+    slopes: list[Any] = [{index: iv.mpf(1)} if index < by else {} for index in range(len(box))]
     for name, operands, parameter in program["operations"]:
         joined = len(values) in program["joined"]
         taken = [values[node] for node in operands]
         values.append(_operation_value(name, parameter, taken))
-        if differentiate:
+        if by:
             inner = [slopes[node] for node in operands]
             slopes.append(_operation_slope(name, parameter, values[-1], taken, inner, joined))
     outputs = program["outputs"]
-    return [values[node] for node in outputs], [slopes[node] for node in outputs] if differentiate else []
+    return [values[node] for node in outputs], [slopes[node] for node in outputs] if by else []
 
 
 def enclose(program, lower, upper):
@@ -239,9 +242,9 @@ def enclose(program, lower, upper):
     By the mean value theorem an output is its value at the midpoint `m` and `sum_k f'_k(box) (x_k - m_k)`.
     """
     box = [iv.mpf([low, high]) for low, high in zip(lower, upper, strict=True)]
-    direct, slopes = evaluate(program, box, True)
+    direct, slopes = evaluate(program, box, len(box))
     middle = [iv.mpf(low + (high - low) / 2) for low, high in zip(lower, upper, strict=True)]
-    centre, _ = evaluate(program, middle, False)
+    centre, _ = evaluate(program, middle, 0)
     by_input = [[None if slope is None else slope.get(k, ZERO) for slope in slopes] for k in range(len(box))]
     steps = [side - point for side, point in zip(box, middle, strict=True)]
     return (direct, []), (centre, list(zip(by_input, steps, strict=True)))
@@ -266,8 +269,12 @@ def entrywise(forms):
     return values
 
 
-def decoded(program):
-    """The program with its parameters as numbers, and the nodes at which it has a kink and no jump."""
+def decoded(program, kept, continuous):
+    """The program with its parameters as numbers, the nodes at which it has a kink and no jump, and other outputs.
+
+    They are the first `kept` ones, and then every condition that has to be constant for those from number `continuous`
+    on to be continuous: what the file has in that place is not believed.
+    """
     operations = [
         (name, operands, float.fromhex(parameter) if isinstance(parameter, str) else parameter)
         for name, operands, parameter in program["operations"]
@@ -278,19 +285,42 @@ def decoded(program):
             raise ValueError(f"operation {index}: there is no operation {name!r}")
         if not all(isinstance(operand, int) and 0 <= operand < node for operand in operands):
             raise ValueError(f"operation {index}: an operand is no earlier node")
-    program = {**program, "operations": operations}
-    nodes = range(program["inputs"], program["inputs"] + len(operations))
-    return {**program, "joined": {node for node in nodes if _joins(program, node)}}
+    nodes, outputs = range(program["inputs"] + len(operations)), program["outputs"]
+    if len(outputs) < kept or not all(isinstance(node, int) and node in nodes for node in outputs):
+        raise ValueError(f"program: it must have {kept} outputs or more, each of them one of its nodes")
+    program = {**program, "operations": operations, "outputs": outputs[:kept]}
+    program["joined"] = {node for node in nodes[program["inputs"] :] if _joins(program, node)}
+    program["outputs"] = outputs[:kept] + _conditions(program, outputs[continuous:kept])
+    return program
+
+
+def _conditions(program, outputs):
+    """Where these outputs may jump: conditions of what has no mere kink, and comparisons that are used as numbers."""
+    operations, inputs = program["operations"], program["inputs"]
+    reached, stack, numbers, jumps = set(), list(outputs), set(outputs), set()
+    while stack:
+        node = stack.pop()
+        if node < inputs or node in reached:
+            continue
+        reached.add(node)
+        name, operands, _ = operations[node - inputs]
+        if name == "select" and node not in program["joined"]:
+            jumps.add(operands[0])
+        numbers.update(operands[1:] if name == "select" else operands)
+        stack += operands
+    return sorted(jumps | {node for node in reached & numbers if operations[node - inputs][0] in _COMPARISONS})
 
 
 # --- where a select has a kink and no jump ---
+
+_COMPARISONS = ("lt", "le", "eq")
 
 
 def _joins(program, node):
     """Whether a node is a `select` with two branches that are one where the two sides of its condition are equal."""
     operations, inputs = program["operations"], program["inputs"]
     name, operands, _ = operations[node - inputs]
-    if name != "select" or operands[0] < inputs or operations[operands[0] - inputs][0] not in ("lt", "le", "eq"):
+    if name != "select" or operands[0] < inputs or operations[operands[0] - inputs][0] not in _COMPARISONS:
         return False
     kept, replaced = sorted(operations[operands[0] - inputs][1])
     if replaced >= inputs and operations[replaced - inputs][0] == "constant":

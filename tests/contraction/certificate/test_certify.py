@@ -187,11 +187,98 @@ def test_a_kink_is_no_jump():
     assert certificate.rate == pytest.approx(0.5, rel=1e-2)
 
 
-def test_derivative_rules_are_believed_and_their_results_differentiated_exactly():
-    # JAX's Jacobian is -(1 + y^2), whose own derivative it takes for zero: a mean value form by JAX would prove 1.25.
-    flow = fm.VectorField(lambda t, y, args: -y * jax.lax.stop_gradient(1 + y**2))
-    certificate = fm.certify(flow, (jnp.array([0.0]), jnp.array([1.0])))
-    assert 0.99 <= certificate.rate <= 1
+@jax.custom_jvp
+def identity(y):
+    return y
+
+
+identity.defjvp(lambda primals, tangents: (primals[0], -3 * tangents[0]))
+
+
+def stopped(y):
+    return jax.lax.stop_gradient(y)
+
+
+@pytest.mark.parametrize(
+    ("flow", "metric", "rate"),
+    [
+        (fm.VectorField(lambda t, y, args: -y + stopped(2 * y)), None, -1.0),
+        (fm.VectorField(lambda t, y, args: -3 * y + stopped(2 * y)), None, 1.0),
+        (fm.VectorField(lambda t, y, args: identity(y)), None, -1.0),
+        # The flow descends what JAX says is the gradient: y - 2 y, and y + y.
+        (fm.GradientFlow(lambda y, args: jnp.sum(y**2 / 2 - 2 * stopped(y) * y)), None, -1.0),
+        (fm.GradientFlow(lambda y, args: jnp.sum(y**2 / 2 + stopped(y) * y)), None, 2.0),
+        # M' / 2M = y' = 3 - y, and J = -1: the rate is y - 2.
+        (
+            fm.VectorField(lambda t, y, args: -y + 3),
+            fm.DenseMetric(lambda y, args: jnp.diag(stopped(jnp.exp(2 * y)))),
+            -3.0,
+        ),
+    ],
+)
+def test_the_rate_is_that_of_the_field_whatever_the_derivative_rules_say(flow, metric, rate):
+    certificate = fm.certify(flow, square(1.0, 1), metric)
+    assert certificate.status == ("proved" if rate > 0 else "disproved")
+    assert certificate.upper == pytest.approx(rate, abs=1e-2)
+    assert certificate.rate <= rate
+
+
+def test_the_jacobian_of_a_pullback_is_the_one_that_jax_takes():
+    # K = 1 + y^2 and not 1 + 3 y^2, so y' = -y in M = K^2: the rate is 1 + y K' / K.
+    def residual(y, args):
+        return y * stopped(1 + y**2)
+
+    flow = fm.GradientFlow(lambda y, args: jnp.sum(residual(y, args) ** 2) / 2, fm.PullbackMetric(residual))
+    certificate = fm.certify(flow, (jnp.array([0.5]), jnp.array([1.0])))
+    exact = 1 + 2 * 0.5**2 / (1 + 0.5**2)
+    assert exact * 0.99 <= certificate.rate <= exact
+
+
+def test_both_slopes_of_a_kink_and_not_their_sum_count():
+    flow = fm.VectorField(lambda t, y, args: -3 * y + jnp.maximum(2 * y + 0.05, y + 0.025))
+    assert 0.99 <= fm.certify(flow, square(1.0, 1)).rate <= 1
+
+
+def test_the_shift_of_a_softmax_does_not_count():
+    # It is the largest entry, whose kinks would be all that intervals see.
+    certificate = fm.certify(fm.VectorField(lambda t, y, args: -2 * y + jax.nn.softmax(y)), square(0.3, 3), rtol=0.1)
+    assert certificate.status == "proved"
+    # At equal entries, where the Jacobian of a softmax of 3 has the eigenvalue 1/3, it is not yet the smallest.
+    assert 1.4 < certificate.rate < 2 - 1 / 3
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        lambda y: 0.5 * y - 1.5 * (jax.nn.relu(y) - jax.nn.relu(-y)),  # -y
+        lambda y: y - 4 * jnp.sign(y) * jnp.abs(y),  # -3 y
+        lambda y: jnp.where(y == 0, y, -y),  # -y
+    ],
+)
+@pytest.mark.parametrize("norm", [2, 1])
+def test_the_slope_at_a_kink_disproves_nothing(field, norm):
+    flow = fm.VectorField(lambda t, y, args: field(y))
+    assert fm.certify(flow, square(1.0, 1), norm=norm).status == "undecided"
+    assert fm.certify(fm.VectorField(lambda t, y, args: -field(y)), square(1.0, 1), norm=norm).status == "disproved"
+
+
+@pytest.mark.parametrize("norm", [2, jnp.inf])
+def test_a_disproof_holds_in_a_box_around_its_point(norm):
+    certificate = fm.certify(linear([[-1.0, 4.0], [0.0, -1.0]]), square(1.0), norm=norm)
+    low, high = certificate.witness.around
+    assert (low < high).all()
+    assert (low <= certificate.witness.point).all()
+    assert (certificate.witness.point <= high).all()
+    assert (np.abs([low, high]) <= 1).all()
+
+
+def test_boxes_are_not_halved_down_to_the_smallest_float():
+    flow = fm.VectorField(lambda t, y, args: jnp.where(y < 0, -y, 10 - y))
+    assert len(fm.certify(flow, (jnp.array([-1.0]), jnp.array([2.0])), max_boxes=5000).bounds) < 100
+
+
+def test_a_box_as_large_as_floats_has_a_rate():
+    assert fm.certify(fm.VectorField(lambda t, y, args: -y), square(1e308, 1)).rate >= 0.99
 
 
 def test_a_marginal_system_would_be_decided_by_rounding_inward(monkeypatch):
@@ -216,8 +303,13 @@ def test_a_metric_that_loses_definiteness_is_no_proof():
 def test_what_is_undefined_is_no_proof():
     flow = fm.VectorField(lambda t, y, args: -y - 0 * jnp.log(y))
     assert fm.certify(flow, square(1.0, 1)).status == "undecided"
-    constant = fm.VectorField(lambda t, y, args: -y * jnp.array([1.0, jnp.nan]))
-    assert fm.certify(constant, square(1.0)).status == "undecided"
+    constants = (
+        lambda t, y, args: -y * jnp.array([1.0, jnp.nan]),
+        lambda t, y, args: -y + jnp.inf * (y - y),
+        lambda t, y, args: -y + (jnp.where(y > 0, jnp.inf, jnp.inf) - jnp.inf),
+    )
+    for field in constants:
+        assert fm.certify(fm.VectorField(field), square(1.0)).status == "undecided"
 
 
 def test_a_metric_that_is_not_symmetric_is_refused():

@@ -156,6 +156,10 @@ def test_a_branch_that_is_not_a_number_is_not_dropped():
         lambda x: jnp.where(jnp.isfinite(jnp.log(x)), 1.0, 1.0),
         lambda x: jnp.maximum(jnp.where(x > 0.5, jnp.inf, x), 3.0),
         lambda x: jnp.cos(jnp.linalg.solve(jnp.diag(x), x)),
+        lambda x: jnp.inf * (x - x),
+        lambda x: jnp.where(x > 0, jnp.inf, jnp.inf) - jnp.inf,
+        lambda x: jnp.where(x > 0, jnp.where(x > 0, jnp.inf, 1.0) - jnp.where(x > 0, jnp.inf, 1.0), x),
+        lambda x: jax.nn.softmax(jnp.concatenate([x, jnp.log(x)])),
     ],
 )
 def test_a_bounded_function_of_something_undefined_is_not_bounded(fn):
@@ -184,6 +188,14 @@ def test_rounding_is_not_folded_into_constants():
     program = program_of(lambda x: x * (jnp.asarray([0.1]) + jnp.asarray([0.2])), 1)
     low, high = enclose(program, np.ones((1, 1)), np.ones((1, 1)))
     assert low < high
+
+
+def test_conditions_are_counted_and_moved():
+    points = np.array([[-1.0, 2.0, 3.0], [1.0, -2.0, -0.5]])
+    count = program_of(lambda x: (jnp.sum((x > 0).astype(jnp.int8), dtype=jnp.int8) - 3).astype(float), 3)
+    np.testing.assert_array_equal(count.evaluate(points)[:, 0], [-1, -2])
+    moved = program_of(lambda x: jnp.where((x > 0).at[0].set(True), x, 0.0), 3)
+    np.testing.assert_array_equal(moved.evaluate(points), [[-1, 2, 3], [1, 0, 0]])
 
 
 # --- what can't be read ---
@@ -218,6 +230,9 @@ def test_an_unknown_operation_is_named_with_the_line(primitive, fn):
         (lambda x: x.astype(int).astype(float), "makes a whole number"),
         (lambda x: x.astype(jnp.float32), "in float32. A proof is about float64"),
         (lambda x: x + (jnp.ones(2, jnp.float32) * jnp.float32(0.1)).astype(float), "in float32"),
+        (lambda x: ((x > 0).astype(jnp.uint8) - jnp.uint8(2)).astype(float), "`sub` .* may not fit in uint8"),
+        (lambda x: jnp.where(x > 0, 300, 0).astype(jnp.uint8).astype(float), "may not fit in uint8"),
+        (lambda x: jnp.sum(100 * (x > 0).astype(jnp.int8), dtype=jnp.int8).astype(float), "may not fit in int8"),
     ],
 )
 def test_what_depends_on_the_state_in_the_wrong_way_is_refused(fn, reason):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flowmod.contraction.certificate._builder import Builder
+from flowmod.contraction.certificate._inputs import composed, same, used_inputs
 from flowmod.contraction.certificate._program import ARITY, Operation, Program
 
 
@@ -108,6 +109,45 @@ def test_zero_times_something_undefined_stays_undefined():
     assert np.isnan(program.evaluate([[-1.0]])[0, :2]).all()
     defined = builder.apply("log", builder.apply("add", builder.constant(1.0), builder.apply("exp", 0)))
     assert builder.value(builder.apply("mul", builder.constant(0.0), defined)) == 0
+
+
+def test_exponentials_over_their_sum_lose_their_common_shift():
+    builder = Builder(4)
+    powers = [builder.apply("exp", builder.apply("sub", i, 3)) for i in range(3)]
+    total = builder.apply("add", builder.apply("add", powers[0], powers[1]), powers[2])
+    program = builder.program([builder.apply("div", power, total) for power in powers])
+    assert used_inputs(program) == {0, 1, 2}
+    point = np.array([0.3, -1.0, 2.0, 700.0])
+    exact = np.exp(point[:3]) / np.exp(point[:3]).sum()
+    np.testing.assert_allclose(program.evaluate(point[None])[0], exact, rtol=1e-14)
+    # Another shift is another function, and a shift that may be undefined is not dropped.
+    other = builder.apply("add", powers[0], builder.apply("exp", builder.apply("sub", 1, 2)))
+    assert used_inputs(builder.program([builder.apply("div", powers[0], other)])) == {0, 1, 2, 3}
+    root = builder.apply("sqrt", 3)
+    pair = [builder.apply("exp", builder.apply("sub", i, root)) for i in (0, 1)]
+    program = builder.program([builder.apply("div", pair[0], builder.apply("add", *pair))])
+    assert np.isnan(program.evaluate([[0.0, 0.0, 0.0, -1.0]]))
+
+
+def test_the_slope_of_a_softplus_is_a_sigmoid():
+    builder = Builder(1)
+    power = builder.apply("exp", 0)
+    rest = builder.integer_pow(builder.apply("add", builder.constant(1.0), power), -1)
+    assert builder.operation(builder.apply("mul", rest, power)) == Operation("logistic", (0,))
+    other = builder.apply("div", builder.constant(1.0), builder.apply("add", builder.constant(1.0), power))
+    assert builder.operation(builder.apply("mul", power, other)) == Operation("logistic", (0,))
+
+
+def test_programs_of_programs():
+    inner, outer = Builder(2), Builder(3)
+    inside = inner.program([inner.apply("exp", 0), inner.apply("mul", 0, 1), 1])
+    outside = outer.program([outer.apply("sub", 0, 2), outer.apply("mul", outer.constant(0.0), 1)])
+    program = composed(outside, inside)
+    np.testing.assert_allclose(program.evaluate([[0.5, 3.0]]), [[np.exp(0.5) - 3, 0.0]])
+    # Seen from outside an input may be anything; here nothing is undefined.
+    assert program.operations[-1] == Operation("constant", (), 0.0)
+    assert same(program, composed(outside, inside))
+    assert not same(program, composed(outside, inner.program([0, 0, 1])))
 
 
 def test_simplifications_change_no_value():

@@ -159,7 +159,7 @@ def _gather(translator, eqn, values):
 @rule_for("scatter")
 def _scatter(translator, eqn, values):
     array, indices, update = values[0], _index(translator, eqn, values[1]), values[2]
-    if dtype_of(eqn) != np.float64:
+    if not isinstance(array, Symbolic) and not isinstance(update, Symbolic):
         return np.asarray(eqn.primitive.bind(*map(jnp.asarray, (array, indices, update)), **eqn.params))
     nodes = _as_floats(translator.nodes(array)), jnp.asarray(indices), _as_floats(translator.nodes(update))
     return Symbolic(np.asarray(eqn.primitive.bind(*nodes, **eqn.params)).astype(int))

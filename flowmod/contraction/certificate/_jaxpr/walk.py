@@ -10,7 +10,10 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from .._builder import Builder
 from .._program import Program
 from . import arrays
-from .rules import RULES, Symbolic, UnsupportedPrimitive, Value, where_of
+from .rules import RULES, Symbolic, UnsupportedPrimitive, Value, refused, where_of
+from .whole_numbers import Ranges
+
+_AS_FLOATS = "Make floats of them first, `.astype(float)`."
 
 
 def program_of(fn: Callable, n: int) -> Program:
@@ -44,6 +47,7 @@ def program_of(fn: Callable, n: int) -> Program:
 class Translator:
     def __init__(self, builder: Builder):
         self.builder = builder
+        self._ranges = Ranges(builder)
 
     def run(self, jaxpr: Jaxpr | ClosedJaxpr, consts: Sequence, values: Sequence[Value]) -> list[Value]:
         """The results of a jaxpr."""
@@ -69,7 +73,12 @@ class Translator:
         except UnsupportedPrimitive as error:
             # Functions of JAX that are compiled once don't know by whom they are called; the call does.
             raise error if error.where else error.at(where_of(eqn)) from None
-        return result if isinstance(result, list) else [result]
+        results = result if isinstance(result, list) else [result]
+        for var, value in zip(eqn.outvars, results, strict=True):
+            dtype = var.aval.dtype
+            if isinstance(value, Symbolic) and dtype.kind in "iu" and not self._ranges.fit(value.nodes, dtype):
+                raise refused(eqn, f"on whole numbers that depend on the state and may not fit in {dtype}", _AS_FLOATS)
+        return results
 
     def nodes(self, value: Value) -> arrays.Nodes:
         """The nodes of an array; those of a known one are constants."""
