@@ -82,6 +82,16 @@ def test_a_warm_start_takes_fewer_products_and_is_not_believed_alone():
     assert (found.products[1:3] < found.products[0] - 8).all()
 
 
+def test_what_overtakes_a_warm_start_that_is_still_exact_is_found():
+    """The first eigenvector never changes, the second direction overtakes it, at the end of a wide spectrum."""
+    n = 200
+    growth = -jnp.linspace(1, 1000, n).at[0].set(0.9).at[1].set(1.0)
+    flow = fm.VectorField(lambda t, y, args: growth.at[1].add(1.2 * t) * y)
+    run = fm.simulate(flow, jnp.full(n, 1e-6), ts=np.linspace(0.0, 1.0, 6), solver="stiff")
+    rates = fm.contraction_rate(flow, run)
+    np.testing.assert_allclose(rates, [0.9, 0.76, 0.52, 0.28, 0.04, -0.2], rtol=1e-9)
+
+
 def test_inside_a_transformation():
     ys, ts = jnp.asarray(RUN.ys), jnp.asarray(TIMES)
     subject, wanted = _extremes.Subject(FLOW, None, None, None), _extremes.Wanted(2, 2)
