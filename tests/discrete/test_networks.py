@@ -4,7 +4,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -55,24 +54,6 @@ def test_step_limit_at_a_minimiser_is_where_perturbations_stop_decaying():
         limit = float(fm.step_limit(flow, y))
         direction = leading_curvature(flow, y).vector
         assert decays(flow, y, direction, [0.99 * limit, 1.01 * limit]) == [True, False]
-
-
-@pytest.mark.slow
-def test_orders_in_the_layerwise_metric():
-    net, problem = classification(count=12, sizes=(4, 4, 3))
-    flow = fm.GradientFlow(problem, fm.LayerwiseMetric.of(problem, mass=0.3))
-    optimizers = {
-        "euler": lambda h: fm.discretize(flow, h),
-        "heun": lambda h: fm.discretize(flow, h, "heun"),
-        "sgd": optax.sgd,
-    }
-    found = fm.compare(flow, optimizers, net, np.geomspace(0.004, 0.06, 6), 1.0)
-    orders = found["order"].to_series()
-    assert orders["euler"] == pytest.approx(1.0, abs=0.05)
-    assert orders["heun"] == pytest.approx(2.0, abs=0.05)
-    # Negative control: gradient descent is another flow's discretisation, and keeps its distance to this one.
-    sgd = found["error"].sel(optimizer="sgd").values
-    assert sgd.min() > 0.5 * sgd.max()
 
 
 def test_euler_updates_are_steps_of_the_flow():
