@@ -26,6 +26,7 @@ from .given import modular_sweep as modular_sweep
 from .given import sharp_of_given as sharp_of_given
 from .layer_report import MEASURES as MEASURES
 from .layer_report import LayerReport as LayerReport
+from .layer_report import aligned as aligned
 from .layer_report import report_of as report_of
 from .layerwise import LayerwiseMetric as LayerwiseMetric
 from .moving import MovingMetric as MovingMetric

@@ -102,7 +102,7 @@ class LayerReport(eqx.Module):
         title = (
             "LayerReport" if np.ndim(self.best_step) == 0 else f"LayerReport, the last of {self.best_step.size} states"
         )
-        lines = [*_aligned(list(last._cells())), f"best step  {float(last.best_step):.4g}"]
+        lines = [*aligned(list(last._cells()), words=(0, 3)), f"best step  {float(last.best_step):.4g}"]
         return "\n".join([title, *("  " + line for line in lines)])
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
@@ -177,10 +177,9 @@ def _norm(tree: Any) -> Float[Array, ""]:
     return jnp.sqrt(dot(tree, tree))
 
 
-def _aligned(table: list[tuple[str, ...]]) -> list[str]:
-    """Lines with the columns under each other: words to the left, numbers to the right."""
+def aligned(table: list[tuple[str, ...]], words: tuple[int, ...] = (0,)) -> list[str]:
+    """Lines with the columns under each other: those of `words` to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    words = (0, 3)
     return [
         "  ".join(
             cell.ljust(width) if place in words else cell.rjust(width)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from ..._tree import dtype_of, size, traced_numbers
 from ..._typing import Args, State
 from ...flow import AbstractFlow, require_flow
-from ...metric import AbstractMetric, AbstractModularMetric, require_metric
+from ...metric import AbstractMetric, AbstractModularMetric, aligned, require_metric
 from ...simulate import Trajectory, layer_report
 from .._states import at_each_state
 from ..compose import network
@@ -147,7 +147,8 @@ class ModuleReport(eqx.Module):
             for a, name in enumerate(self.modules)
         ]
         title = f"ModuleReport, t = {float(self.t):.4g}"
-        return "\n".join([title, *_aligned(rows), "", *_aligned(gains), "", *self._verdict()])
+        tables = [*aligned(rows), "", *aligned(gains)]
+        return "\n".join([title, *(line and f"  {line}" for line in tables), "", *self._verdict()])
 
     def _verdict(self) -> list[str]:
         limits = f"module '{self.limiting_module}'"
@@ -274,9 +275,3 @@ def _first_largest(values: Float[np.ndarray, "*times N"]) -> Any:
 
 def _named(places: Any, name: Any) -> Any:
     return name(int(places)) if np.ndim(places) == 0 else tuple(map(name, places.tolist()))
-
-
-def _aligned(table: list[tuple[str, ...]]) -> list[str]:
-    """Lines with the columns under each other, the first one to the left."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
