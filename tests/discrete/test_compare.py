@@ -167,7 +167,7 @@ def test_errors_equal_an_independent_computation(oracle):
 @pytest.mark.slow
 def test_another_clock_breaks_the_order(monkeypatch):
     """Negative control: iterate n beside the flow at (n + 1) h is one order worse."""
-    module = sys.modules["flowmod.discrete.compare"]
+    module = sys.modules["flowmod.discrete.comparison.compare"]
     schedule = module.schedule
 
     def shifted(*operands):

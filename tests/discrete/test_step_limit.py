@@ -11,7 +11,7 @@ import scipy.optimize
 
 import flowmod as fm
 from flowmod.discrete import leading_curvature, step_limit
-from flowmod.discrete.step_limit import STABLE
+from flowmod.discrete.limits import STABLE
 from tests.zoo import STATE_DEPENDENT
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..flow import Units
+from ...flow import Units
 from ._runs import Records
 from ._schedule import Schedule
 

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
-from .._tree import dtype_of, floats, is_traced
-from .._typing import Args, Covector, State, Vector
-from ..flow import GradientFlow, require_flow
-from ..metric import sharp_of_given
+from ..._tree import dtype_of, floats, is_traced
+from ..._typing import Args, Covector, State, Vector
+from ...flow import GradientFlow, require_flow
+from ...metric import sharp_of_given
 
 
 class Clock(NamedTuple):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._tree import dtype_of
-from .._typing import Args, State
-from ..linalg import AbstractRows, Covector, first_samples, held, stacked
-from ..metric import AbstractModularMetric, SubsetMetric
+from ..._tree import dtype_of
+from ..._typing import Args, State
+from ...linalg import AbstractRows, Covector, first_samples, held, stacked
+from ...metric import AbstractModularMetric, SubsetMetric
 
 Factors = tuple[AbstractRows, ...]
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._tree import combine, floats, is_float_array, traced_numbers
-from .._typing import Args, Potential, State, Vector
-from ..flow import AbstractFlow
-from ..simulate import SimulationError, simulate
+from ..._tree import combine, floats, is_float_array, traced_numbers
+from ..._typing import Args, Potential, State, Vector
+from ...flow import AbstractFlow
+from ...simulate import SimulationError, simulate
 from ._schedule import Schedule
 
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import as_state, dtype_of, is_traced, ravel, size, traced_numbers, unraveler
-from .._typing import Args, Potential, State
-from ..flow import AbstractFlow, require_flow
-from ..linalg import LeadingEigenpair, leading_eigenpair, random_start
-from ..metric import AbstractMetric, hessian_product, metric_products
+from ..._tree import as_state, dtype_of, is_traced, ravel, size, traced_numbers, unraveler
+from ..._typing import Args, Potential, State
+from ...flow import AbstractFlow, require_flow
+from ...linalg import LeadingEigenpair, leading_eigenpair, random_start
+from ...metric import AbstractMetric, hessian_product, metric_products
 
 STABLE = {
     "euler": 2.0,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._tree import is_traced
+from ..._tree import is_traced
 
 _TRUSTED, _DOUBTED = 0.75, 0.25
 """Ratios of the actual and the predicted reduction, as Marquardt has them."""

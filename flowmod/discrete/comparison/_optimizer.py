@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .._typing import Covector, Vector
+from ..._typing import Covector, Vector
 from ._reference import Reference
 
 

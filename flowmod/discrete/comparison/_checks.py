@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._tree import as_state, combine, floats, size
-from .._typing import Potential, State
-from ..flow import AbstractFlow, InertialFlow, require_flow
+from ..._tree import as_state, combine, floats, size
+from ..._typing import Potential, State
+from ...flow import AbstractFlow, InertialFlow, require_flow
 from ._optimizer import Optimizer
 
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._tree import dtype_of, is_traced
-from .._typing import Args, State
-from ..flow import AbstractFlow
+from ..._tree import dtype_of, is_traced
+from ..._typing import Args, State
+from ...flow import AbstractFlow
 from ._checks import check_flow, check_optimizers, check_start, check_step_sizes, check_time
 from ._fates import FATES, fates
 from ._order import Scale, error, fitted_order

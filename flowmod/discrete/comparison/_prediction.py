@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._tree import combine, floats, is_float_array
-from .._typing import Args, Vector
-from ..flow import AbstractFlow, GradientFlow
+from ..._tree import combine, floats, is_float_array
+from ..._typing import Args, Vector
+from ...flow import AbstractFlow, GradientFlow
+from ..limits import STABLE, leading_curvature
+from ..methods import Discretization
 from ._optimizer import Optimizer
 from ._runs import Reference
-from .discretize import Discretization
-from .step_limit import STABLE, leading_curvature
 
 
 class Scheme(NamedTuple):

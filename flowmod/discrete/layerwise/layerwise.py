@@ -10,11 +10,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._tree import combine, dot, dtype_of, floats, is_traced
-from .._typing import Args, State, Vector
-from ..linalg import JoinedRows
-from ..loss import Supervised
-from ..metric import (
+from ..._tree import combine, dot, dtype_of, floats, is_traced
+from ..._typing import Args, State, Vector
+from ...linalg import JoinedRows
+from ...loss import Supervised
+from ...metric import (
     AbstractModularMetric,
     LayerwiseMetric,
     PerSampleMetric,
@@ -24,8 +24,8 @@ from ..metric import (
     modular_sweep,
     usable,
 )
+from ..methods import scaled
 from .damping import Damping, LevenbergMarquardt
-from .discretize import scaled
 from .window import Factors, Window
 
 Metric = AbstractModularMetric | SubsetMetric

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._tree import combine, dot, floats
-from .._typing import Covector, Vector
-from ..metric import Euclidean, value_and_covector
+from ..._tree import combine, dot, floats
+from ..._typing import Covector, Vector
+from ...metric import Euclidean, value_and_covector
 from ._optimizer import Optimizer
 from ._reference import Reference
 
