@@ -18,6 +18,12 @@ from .lanczos import random_start as random_start
 from .layered import Covector as Covector
 from .layered import LayeredOperator as LayeredOperator
 from .lineax_rules import symmetric_positive as symmetric_positive
+from .log_norm import as_norm as as_norm
+from .log_norm import in_factor as in_factor
+from .log_norm import log_norm as log_norm
+from .log_norm import matrix_measure as matrix_measure
+from .newton import Correction as Correction
+from .newton import newton as newton
 from .per_sample import PerSampleOperator as PerSampleOperator
 from .psd_sqrt import psd_sqrt as psd_sqrt
 from .rows import AbstractRows as AbstractRows
@@ -42,3 +48,4 @@ from .sides import smaller_side as smaller_side
 from .sides import solve_in_turn as solve_in_turn
 from .tolerance import InnerTolerance as InnerTolerance
 from .tolerance import follow as follow
+from .warm_start import warm_start as warm_start

@@ -24,6 +24,7 @@ from .full import FullMetric as FullMetric
 from .given import gradients_like as gradients_like
 from .given import modular_sweep as modular_sweep
 from .given import sharp_of_given as sharp_of_given
+from .hessian import HessianMetric as HessianMetric
 from .layer_report import MEASURES as MEASURES
 from .layer_report import LayerReport as LayerReport
 from .layer_report import aligned as aligned

@@ -20,10 +20,27 @@ def metric_products(metric: AbstractMetric, y: State, args: Args = None) -> tupl
 
 
 def hessian_product(potential: Potential, y: State, args: Args = None) -> Product:
-    """`d -> H d` in `ravel_pytree` order, `H` the plain second derivatives of a potential: forward over reverse."""
+    """`d -> H d` in `ravel_pytree` order, `H` the plain second derivatives of a potential: forward over reverse.
+
+    Raises:
+        ValueError: if the potential has a gradient that can't be differentiated.
+    """
     unravel = unraveler(y)
 
     def gradient(x):
         return ravel(value_and_covector(potential, combine(unravel(x), y), args)[1])
 
-    return jax.linearize(gradient, ravel(y))[1]
+    x = ravel(y)
+    try:
+        product = jax.linearize(gradient, x)[1]
+        # What has a gradient of its own and no more says so when it is lowered, or differentiated again.
+        jax.eval_shape(lambda d: jax.jvp(product, (d,), (d,)), x)
+    except Exception as error:
+        jax.eval_shape(gradient, x)  # what is wrong with the gradient itself is said there
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            "`potential` must have second derivatives, and its gradient can't be differentiated "
+            f"({type(error).__name__}: {reason}). Write it with `jax.custom_jvp` instead of "
+            "`jax.custom_vjp`, and without callbacks or loops of unknown length."
+        ) from error
+    return product

@@ -1,4 +1,9 @@
-"""A flow as an optax optimizer: its updates are an integrator's steps, in every dtype and tree, under every wrapper."""
+"""A flow as an optax optimizer: its updates are an integrator's steps, in every dtype and tree, under every wrapper.
+
+Implicit steps, geodesics, momentum and mirror steps have files of their own.
+"""
+
+import math
 
 import equinox as eqx
 import jax
@@ -9,6 +14,7 @@ import pytest
 
 import flowmod as fm
 from flowmod.discrete import discretize
+from tests.discrete.iterates import marcher, slopes
 from tests.zoo import STATE_DEPENDENT, rosenbrock
 
 FLOWS = {name: (fm.GradientFlow(f, fm.DenseMetric(m)), jnp.array(y0)) for name, (f, m, y0) in STATE_DEPENDENT.items()}
@@ -69,9 +75,20 @@ def test_iterates_on_a_quadratic_are_powers(oracle):
     flow = fm.GradientFlow(lambda y, args: y @ h_matrix @ y / 2, fm.ConstantMetric(mass))
     a = np.linalg.solve(mass, h_matrix)
     y0 = np.array([1.0, -2.0])
-    for method, polynomial in (("euler", np.eye(2) - 0.1 * a), ("heun", np.eye(2) - 0.1 * a + 0.005 * a @ a)):
+    terms = np.cumsum([np.linalg.matrix_power(-0.1 * a, k) / math.factorial(k) for k in range(5)], axis=0)
+    for method, polynomial in (("euler", terms[1]), ("heun", terms[2]), ("rk4", terms[4])):
         end, *_ = descend(flow, 0.1, jnp.array(y0), 7, method)
         np.testing.assert_allclose(end, np.linalg.matrix_power(polynomial, 7) @ y0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("method", "order"), [("heun", 2), ("rk4", 4)])
+def test_orders_of_runge_kutta(oracle, method, order):
+    """Towards the end of the flow that SciPy found."""
+    expected = oracle("o12_euler_order_modified_equation")
+    march = marcher(fm.GradientFlow(o12_potential, fm.DenseMetric(o12_curved)), method)
+    start, end = np.array(expected["inputs"]["x0"]), np.array(expected["results"]["curved"]["flow_end"])
+    errors = [np.linalg.norm(march(start, 1 / steps, steps) - end) for steps in (20, 40, 80)]
+    assert slopes(errors) == pytest.approx([order, order], abs=0.05)
 
 
 def test_euler_takes_the_gradient_that_it_is_given():
@@ -143,6 +160,51 @@ def test_in_a_chain():
     np.testing.assert_allclose(updates, -0.1 * flow.metric.sharp(y, unit) + 0.5 * y, rtol=1e-13)
 
 
+def test_a_schedule_in_a_chain_in_a_scan():
+    """Clipped gradients, a moving metric, steps that shrink, weight decay: against a loop in NumPy."""
+    flow = fm.GradientFlow(
+        lambda y, args: jnp.sum(jnp.cosh(y)), fm.MovingMetric(lambda t, y, args: (1 + t) * jnp.diag(1 + y**2))
+    )
+    schedule = optax.exponential_decay(0.3, 4, 0.5)
+    chain = optax.chain(optax.clip(1.5), discretize(flow, schedule), optax.add_decayed_weights(-0.01))
+
+    def step(carry, _):
+        y, state = carry
+        updates, state = chain.update(jnp.sinh(y), state, y)
+        return (optax.apply_updates(y, updates), state), y
+
+    start = np.array([1.5, -0.4])
+    with jax.numpy_dtype_promotion("standard"):  # optax's schedules add integers to floats
+        (end, state), _ = jax.jit(lambda y: jax.lax.scan(step, (y, chain.init(y)), length=9))(jnp.array(start))
+    y, t = start, 0.0
+    for n in range(9):
+        h = 0.3 * 0.5 ** (n / 4)
+        y = y - h * np.clip(np.sinh(y), -1.5, 1.5) / ((1 + t) * (1 + y**2)) - 0.01 * y
+        t += h
+    np.testing.assert_allclose(end, y, rtol=1e-6)  # optax's schedule is in single precision
+    assert float(state[1].t) == pytest.approx(t, rel=1e-6)
+    assert int(state[1].count) == 9
+
+
+@pytest.mark.parametrize("method", ["heun", "nesterov"])
+def test_a_batch_or_a_loss_of_the_caller_takes_the_place_of_the_potential(method):
+    """As later elements of a chain get them: `args=` for potential and metric, `value_fn=` as line searches have it."""
+    flow = fm.GradientFlow(
+        lambda y, args: args * jnp.sum(y**2) / 2, fm.DenseMetric(lambda y, args: args**2 * jnp.eye(2))
+    )
+    momentum = 0.5 if method == "nesterov" else None
+    optimizer = optax.chain(optax.identity(), discretize(flow, 0.1, method, 2.0, momentum))
+    y = jnp.ones(2)
+
+    def step(rate):
+        return -0.1 * rate + (0.005 * rate**2 if method == "heun" else 0)
+
+    extras = ({}, {"args": None}, {"args": 4.0}, {"value_fn": lambda y: 3 * jnp.sum(y**2), "value": jnp.ones(())})
+    for extra, rate in zip(extras, (1 / 2, 1 / 2, 1 / 4, 6 / 4), strict=True):
+        updates, _ = optimizer.update(y, optimizer.init(y), y, **extra)
+        np.testing.assert_allclose(updates, step(rate), rtol=1e-13)
+
+
 @pytest.mark.parametrize("method", ["euler", "heun"])
 def test_single_precision_stays(method):
     flow = fm.GradientFlow(lambda y, args: jnp.sum(y["a"] ** 2), fm.DenseMetric(lambda y, args: 2 * jnp.eye(3)))
@@ -180,9 +242,10 @@ def test_the_other_leaves_of_a_module_may_come_beside_it(key, method):
 
 def test_it_knows_where_it_comes_from():
     flow, _ = FLOWS["arm"]
-    optimizer = discretize(flow, 0.1, "heun", args=3)
+    optimizer = discretize(flow, 0.1, "heavy_ball", args=3, momentum=0.9)
     assert isinstance(optimizer, optax.GradientTransformationExtraArgs)
-    assert (optimizer.flow, optimizer.method, optimizer.args) == (flow, "heun", 3)
+    known = (optimizer.flow, optimizer.step_size, optimizer.method, optimizer.args, optimizer.momentum)
+    assert known == (flow, 0.1, "heavy_ball", 3, 0.9)
 
 
 # --- wrong input ---
@@ -190,13 +253,20 @@ def test_it_knows_where_it_comes_from():
 
 @pytest.mark.parametrize("step_size", [0.0, -0.1, np.nan, np.inf, "0.1", None, True, np.ones(2), 1j])
 def test_a_step_size_is_a_positive_number(step_size):
-    with pytest.raises(ValueError, match=r"`step_size` must be a positive, finite number, .* got "):
+    with pytest.raises(ValueError, match=r"`step_size` must be a positive, finite number, .* or a schedule, got "):
         discretize(FLOWS["arm"][0], step_size)
 
 
+def test_a_schedule_gives_numbers():
+    optimizer = discretize(FLOWS["arm"][0], lambda count: jnp.ones(2))
+    with pytest.raises(ValueError, match=r"`step_size` must be a schedule of scalars, got an array of shape \(2,\)"):
+        optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
+
+
 def test_an_unknown_method_lists_the_known_ones():
-    with pytest.raises(ValueError, match="`method` must be 'euler' or 'heun', got 'rk4'"):
-        discretize(FLOWS["arm"][0], 0.1, "rk4")
+    known = "'euler', 'heun', 'rk4', 'implicit_euler', 'minimizing_movement', 'geodesic', 'retraction', 'mirror', "
+    with pytest.raises(ValueError, match=f"`method` must be one of {known}'heavy_ball', 'nesterov', got 'adam'"):
+        discretize(FLOWS["arm"][0], 0.1, "adam")
 
 
 @pytest.mark.parametrize("flow", [fm.bio.toggle_switch(), fm.VectorField(lambda t, y, args: -y)])
@@ -207,7 +277,18 @@ def test_only_gradient_flows_are_optimizers(flow):
         discretize(rosenbrock, 0.1)
 
 
-def test_parameters_are_needed():
+def test_parameters_are_needed_and_are_floats():
     optimizer = discretize(FLOWS["arm"][0], 0.1)
+    state = optimizer.init(jnp.ones(2))
     with pytest.raises(ValueError, match="`params` must be given, because the metric depends on them"):
-        optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
+        optimizer.update(jnp.ones(2), state)
+    with pytest.raises(ValueError, match=r"`params` must hold float arrays, got int64: write 1.0 for 1"):
+        optimizer.update(jnp.ones(2), state, jnp.array([1, 2]))
+
+
+def test_gradients_are_like_the_parameters():
+    flow, y = FLOWS["arm"]
+    for method, momentum in (("euler", None), ("geodesic", None), ("retraction", None), ("heavy_ball", 0.9)):
+        optimizer = discretize(flow, 0.1, method, momentum=momentum)
+        with pytest.raises(ValueError, match=r"`updates` must be gradients like the parameters, of shapes \[\(2,\)\]"):
+            optimizer.update(jnp.ones(3), optimizer.init(y), y)

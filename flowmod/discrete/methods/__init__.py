@@ -1,5 +1,8 @@
-"""Integrators of a flow as optimizers."""
+"""Integrators of a flow as optimizers, one file each."""
 
+from ._start import scaled as scaled
 from .discretize import Discretization as Discretization
+from .discretize import DiscretizationState as DiscretizationState
 from .discretize import discretize as discretize
-from .discretize import scaled as scaled
+from .geodesic import exp_map as exp_map
+from .retraction import retraction as retraction
