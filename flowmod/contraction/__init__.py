@@ -1,5 +1,6 @@
 """Contraction: whether and how fast the trajectories of a flow approach each other, and in which metric."""
 
+from ..linalg import log_norm as log_norm
 from . import compose as compose
 from .certificate import VERIFIER as VERIFIER
 from .certificate import Certificate as Certificate
@@ -8,7 +9,6 @@ from .fit_metric import FittedMetric as FittedMetric
 from .fit_metric import fit_metric as fit_metric
 from .jacobian import generalized_jacobian as generalized_jacobian
 from .leading_mode import leading_mode as leading_mode
-from .log_norm import log_norm as log_norm
 from .modules import ModuleReport as ModuleReport
 from .modules import module_report as module_report
 from .outputs import OutputRate as OutputRate

@@ -4,19 +4,15 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._tree import combine, dtype_of, is_traced, ravel, size
+from .._tree import combine, dtype_of, ravel, size
 from .._typing import Args, State
 from ..flow import AbstractFlow
-from ..linalg import Eigenpairs, extreme_eigenpairs, random_start
+from ..linalg import Eigenpairs, extreme_eigenpairs, random_start, warm_start
 from ..metric import AbstractMetric
+from ..simulate import carried_along
 from ._pencil import pencil_products
-
-_RANDOM = 0.1
-"""The length of what is random in a warm start, beside one."""
 
 
 class Wanted(NamedTuple):
@@ -61,27 +57,12 @@ def extremes_along(ts: Any, ys: State, subject: Subject, wanted: Wanted) -> Extr
     """The ends of the spectrum at each time of a trajectory."""
     first = jax.tree.map(lambda leaf: leaf[:1].sum(0), ys)  # a state's shapes, also where there is none
     start = random_start(size(first), ravel(first).dtype)
-    if is_traced(ts, ys, subject, wanted) or len(ts) == 0:
-        return jax.lax.scan(lambda start, point: _next(*point, start, subject, wanted), start, (ts, ys))[1]
-    found = []
-    for k in range(len(ts)):
-        t, y = jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], (ts, ys))
-        start, extremes = _next_compiled(t, y, start, subject, wanted)
-        found.append(extremes)
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+    return carried_along(_next, _next_compiled, start, ts, ys, (subject, wanted))
 
 
-def _next(t, y, start, subject, wanted):
-    pairs = extremes_at(t, y, start, subject, wanted)
-    # All of the eigenvectors in one vector, because a Krylov space has one start: it has each of them again in as many
-    # steps as they are. Random numbers beside them, because an eigenvector that is still one has nothing else in its
-    # Krylov space, and what has overtaken it since would be looked for in the few products of the second start only.
-    random = random_start(start.size, start.dtype)
-    ahead = jnp.sum(pairs.vectors, axis=0)
-    ahead = ahead / jnp.linalg.norm(ahead) + _RANDOM * random / jnp.linalg.norm(random)
-    # Where there was no metric there are no vectors.
-    ahead = jnp.where(jnp.all(jnp.isfinite(ahead)), ahead, random)
-    return ahead, Extremes(pairs.values, *pairs[2:])
+def _next(start, t, y, operands):
+    pairs = extremes_at(t, y, start, *operands)
+    return warm_start(pairs.vectors), Extremes(pairs.values, *pairs[2:])
 
 
 _next_compiled = eqx.filter_jit(_next)

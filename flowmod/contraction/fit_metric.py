@@ -10,11 +10,10 @@ from jaxtyping import Float
 
 from .._tree import as_state, combine, floats, is_float_array, label_of, size, traced_numbers
 from .._typing import Args, State
-from ..flow import AbstractFlow, require_flow
+from ..flow import AbstractFlow, field_jacobian, require_flow
 from ..metric import ConstantMetric
 from ..simulate import Ensemble, Trajectory, evaluate_along
 from ._lmi import MetricInequality
-from .jacobian import field_jacobian
 from .perron import perron_weights
 
 _LARGEST = 50

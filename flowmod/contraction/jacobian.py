@@ -12,12 +12,10 @@ from jaxtyping import Array, Float
 
 from .._tree import as_state, combine, dtype_of, floats, is_float_array, ravel, require_arguments, size, unraveler
 from .._typing import Args, Scalar, State
-from ..flow import AbstractFlow, require_flow
+from ..flow import AbstractFlow, field_jacobian, require_flow
 from ..metric import AbstractMetric, Euclidean, asymmetry, require_metric, tolerance
 
 Factor = Any
-
-_COLUMNS = 32
 
 
 class Linearisation(eqx.Module):
@@ -68,16 +66,6 @@ def along_flow(flow: AbstractFlow, t: Scalar, y: State, args: Args, fn: Callable
         return fn(t, combine(unravel(x), rest))
 
     return jax.jvp(on_path, (t, x), (jnp.ones_like(t), velocity))
-
-
-def field_jacobian(flow: AbstractFlow, t: Scalar, y: State, args: Args = None) -> Float[Array, "n n"]:
-    """`J_ij = d v_i / d y_j` in `ravel_pytree` order, 1/time."""
-    rest, unravel = eqx.filter(y, is_float_array, inverse=True), unraveler(y)
-    t = jnp.asarray(t, dtype=dtype_of(y))
-    x = ravel(y)
-    _, push = jax.linearize(lambda x: ravel(flow.vector_field(t, combine(unravel(x), rest), args)), x)
-    # Some columns at a time: all at once would hold the derivative of every intermediate along every direction.
-    return jax.lax.map(push, jnp.eye(x.size, dtype=x.dtype), batch_size=_COLUMNS).T
 
 
 def linearise(flow: AbstractFlow, t: Scalar, y: State, args: Args, metric: AbstractMetric) -> Linearisation:

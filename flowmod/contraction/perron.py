@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ..linalg import as_norm
 from ._metzler import abscissa, classes
-from .log_norm import as_norm
 
 _CLOSE = 1e-3
 """How far above the abscissa the weights of a reducible matrix may be, relative to its largest entry."""

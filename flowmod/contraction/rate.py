@@ -12,13 +12,13 @@ from jaxtyping import Array, Float
 from .._tree import as_state, combine, floats, is_float_array, is_traced, size, traced_numbers
 from .._typing import Args, State
 from ..flow import AbstractFlow, require_flow
+from ..linalg import as_norm, matrix_measure
 from ..metric import AbstractMetric, require_metric
 from ..simulate import Ensemble, Trajectory
 from ._each_time import at_each_time
 from ._extremes import Subject, Wanted, extremes_along
 from .jacobian import Factor, default_metric, diagonal_factor, generalized_jacobian, linearise, unless_own
 from .leading_mode import CURE, growth, leading_mode, mode_at
-from .log_norm import as_norm, measure
 
 DENSE = 100
 """Numbers of the state up to which `method="auto"` forms the pencil.
@@ -137,7 +137,7 @@ def _rate(t, y, operands):
     if factor is None and norm != 2:
         factor = diagonal_factor(flow, y, metric)
     if factor is not None:
-        return -measure(generalized_jacobian(flow, y, t, args, factor=factor), norm)
+        return -matrix_measure(generalized_jacobian(flow, y, t, args, factor=factor), norm)
     if not _is_dense(y, operands):
         return -growth(mode_at(flow, t, y, args, metric))
     lin = linearise(flow, t, y, args, default_metric(flow, y, metric))
@@ -149,7 +149,7 @@ _rate_at_state = eqx.filter_jit(_rate)
 
 def largest_eigenvalue(s: Float[Array, "n n"], m: Float[Array, "n n"]) -> Float[Array, ""]:
     """The algebraically largest eigenvalue of the symmetric pencil `s x = lambda m x`; NaN if `m` is not positive."""
-    return measure(reduced_pencil(s, m)[1], 2)
+    return matrix_measure(reduced_pencil(s, m)[1], 2)
 
 
 def reduced_pencil(s: Float[Array, "n n"], m: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:

@@ -9,6 +9,7 @@ from .dynamical import Dynamical as Dynamical
 from .equilibria import Equilibria as Equilibria
 from .equilibria import FixedPoint as FixedPoint
 from .equilibria import equilibria as equilibria
+from .field_jacobian import field_jacobian as field_jacobian
 from .gradient import GradientFlow as GradientFlow
 from .inertial import InertialFlow as InertialFlow
 from .vector_field import VectorField as VectorField

@@ -10,6 +10,7 @@ from .linear import Linear as Linear
 from .module import AbstractModule as AbstractModule
 from .module import Series as Series
 from .module import require_module as require_module
+from .modules_of import modules_of as modules_of
 from .normalisation import GroupNorm as GroupNorm
 from .normalisation import LayerNorm as LayerNorm
 from .parallel import Parallel as Parallel

@@ -21,8 +21,8 @@ def step_limits(times: Any, limits: Any, *, step_sizes: Any = (), ax: Axes | Non
 
     Args:
         times: the times, (T,), as in `trajectory.ts`.
-        limits: the largest stable step at each time, (T,), positive: infinite where every step is stable, and NaN
-            where it is not known.
+        limits: the largest stable step at each time, (T,), as `fm.step_limit(flow, trajectory)` returns them: infinite
+            where every step is stable, zero where none is, and NaN where it is not known.
         step_sizes: steps that are meant to be taken, drawn as lines: blue where a line is below all limits, else
             dashed in orange.
         ax: where to draw; a new figure by default.
@@ -31,13 +31,15 @@ def step_limits(times: Any, limits: Any, *, step_sizes: Any = (), ax: Axes | Non
         The axes, logarithmic; the time axis is that of `potentials`.
 
     Raises:
-        ValueError: if `limits` is not one positive number for each time, or a step size is not positive and finite.
+        ValueError: if `limits` is not one number for each time, or one is negative, or a step size is not positive and
+            finite.
     """
     times = times_of(times)
     limits = series_of("limits", limits, times)
-    if (limits <= 0).any():
+    if (limits < 0).any():
         raise ValueError(
-            f"`limits` must be positive, got {np.nanmin(limits):g}: where every step is stable the limit is infinite."
+            f"`limits` must not be negative, got {np.nanmin(limits):g}: where every step is stable it is infinite, and "
+            "where none is, zero."
         )
     known = np.where(np.isfinite(limits), limits, np.nan)
     sizes = np.atleast_1d(np.asarray(step_sizes, dtype=float))
@@ -46,14 +48,17 @@ def step_limits(times: Any, limits: Any, *, step_sizes: Any = (), ax: Axes | Non
 
     ax = axes_or_new(ax)
     ax.set_yscale("log")
-    ax.plot(times, known, color=INK, linewidth=1.4, label="largest stable step", **marks(times))
+    ax.plot(
+        times, np.where(known > 0, known, np.nan), color=INK, linewidth=1.4, label="largest stable step", **marks(times)
+    )
     scale_times(ax, "flow time", times)
     ax.set_ylabel("step size")
     smallest = np.inf
     if np.isfinite(known).any():
         first = np.nanargmin(known)
         smallest = known[first]
-        ax.plot(times[first], smallest, "o", color=INK, markersize=6, label=f"smallest, {smallest:.2g}")
+        if smallest > 0:
+            ax.plot(times[first], smallest, "o", color=INK, markersize=6, label=f"smallest, {smallest:.2g}")
     _draw_steps(ax, sizes, smallest)
     _shade_above(ax, times, known, sizes)
     legend_in_room(ax, "lower")
@@ -77,11 +82,11 @@ def _draw_steps(ax: Axes, sizes: np.ndarray, smallest: float) -> None:
 
 
 def _shade_above(ax: Axes, times: np.ndarray, known: np.ndarray, sizes: np.ndarray) -> None:
-    drawn = np.concatenate([known[np.isfinite(known)], sizes])
+    drawn = np.concatenate([known[known > 0], sizes])
     if not drawn.size:
         return
     low, high = drawn.min() / _MARGIN, drawn.max() * _MARGIN
     where = np.isfinite(known).tolist()
     shade = {"color": LINES[1], "alpha": 0.15, "linewidth": 0, "label": "unstable"}
-    ax.fill_between(times, known, high, where=where, **shade)
+    ax.fill_between(times, np.maximum(known, np.finfo(float).tiny), high, where=where, **shade)
     ax.set_ylim(low, high)

@@ -9,9 +9,9 @@ import numpy as np
 from ..._tree import combine, floats, is_float_array, is_traced, label_of, require_arguments, unraveler
 from ..._typing import Args, State
 from ...flow import AbstractFlow, corners_of, require_flow
+from ...linalg import as_norm
 from ...metric import AbstractMetric, Euclidean, require_metric, tolerance
 from ..jacobian import Factor, unless_own
-from ..log_norm import as_norm
 from ._bounds import growth_at
 from ._derivative import jacobian_of
 from ._growth import flat_program, growth_program

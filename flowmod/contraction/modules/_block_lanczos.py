@@ -20,7 +20,7 @@ from .._pencil import Pencil, pencil_products
 from ..jacobian import default_metric
 from ..leading_mode import CURE
 from ._block_rates import BlockRates, Place
-from ._modules import owner_of_each
+from ._owners import owner_of_each
 
 _ALL = -1
 """In the place of a module: all of them."""

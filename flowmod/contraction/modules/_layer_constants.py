@@ -14,8 +14,7 @@ from ...flow import AbstractFlow
 from ...linalg import AbstractRows, JoinedRows
 from ...loss import Supervised, batch_of, cast_samples
 from ...metric import AbstractModularMetric, LayerwiseMetric
-from ...module import AbstractModule, Series, complete
-from ._modules import modules_of
+from ...module import AbstractModule, Series, complete, modules_of
 
 
 class LayerConstants(NamedTuple):

@@ -11,6 +11,7 @@ from ..._tree import dtype_of, size, traced_numbers
 from ..._typing import Args, State
 from ...flow import AbstractFlow, require_flow
 from ...metric import AbstractMetric, AbstractModularMetric, aligned, require_metric
+from ...module import modules_of
 from ...simulate import Trajectory, layer_report
 from .._states import at_each_state
 from ..compose import network
@@ -18,7 +19,6 @@ from ..jacobian import unless_own
 from ._block_lanczos import block_rates_by_lanczos
 from ._block_rates import Place, block_rates
 from ._layer_constants import LayerConstants, layer_constants, network_metric
-from ._modules import modules_of
 
 _DENSE = 500
 """Numbers of the state up to which `method="auto"` forms the Jacobian.

@@ -1,146 +1,123 @@
-"""How large a step may be: the curvature of the potential in the metric, against what a method bears."""
+"""How large a step may be: what a method bears, over the curvature of the potential or the spectrum of a field."""
 
-import math
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._tree import as_state, dtype_of, is_traced, ravel, size, traced_numbers, unraveler
-from ..._typing import Args, Potential, State
+from ..._tree import as_state, dtype_of, is_traced
+from ..._typing import Args, State
 from ...flow import AbstractFlow, require_flow
-from ...linalg import LeadingEigenpair, leading_eigenpair, random_start
-from ...metric import AbstractMetric, hessian_product, metric_products
+from ...simulate import Ensemble, Trajectory
+from ._characteristic import MOMENTUM_METHODS, characteristic
+from ._field_limit import dense_jacobian, field_limit, require_finite
+from ._states import states_of
+from .bears import bears, require_method
+from .leading_curvature import curvatures_along, has_curvature, leading_curvature
 
-STABLE = {
-    "euler": 2.0,
-    "implicit_euler": math.inf,
-    "heun": 2.0,
-    "bosh3": 2.5127453266183286,
-    "rk4": 2.785293563405282,
-    "dopri5": 3.3065678926349467,
-    "tsit5": 3.5068469938049476,
-    "dopri8": 5.166633619968107,
-}
-"""The largest `q` for which `|R(-q)| <= 1` on all of (0, q), with `R` the method's stability polynomial."""
-
-_MOMENTUM = {
-    "heavy_ball": lambda beta: 2 * (1 + beta),
-    "nesterov": lambda beta: 2 * (1 + beta) / (1 + 2 * beta),
-}
-
-_CURE = "Use double precision, or a better conditioned metric (a larger mass)."
+CURE = "Use double precision, or a better conditioned metric (a larger mass)."
 
 
 def step_limit(
     flow: AbstractFlow,
-    y: State,
+    y: State | Trajectory,
     method: str = "euler",
     *,
     t: Any = 0.0,
     args: Args = None,
-    momentum: Any = None,
-) -> Float[Array, ""]:
-    """The largest stable step of a discrete method: what it bears, over the largest eigenvalue of `M^-1 H`.
+    momentum: float | None = None,
+) -> Float[Array, ""] | Float[np.ndarray, " times"]:
+    """The largest stable step of a discrete method, at a state or along a trajectory.
 
-    `H` is the matrix of plain second derivatives of the potential. At a critical point the flow's linearisation is
-    exactly `-M^-1 H`, and a perturbation along the leading eigenvector decays just below the limit and grows just
-    above. Elsewhere it is the limit that the curvature there would set: training often stays stable beyond the one at
-    its start.
+    For a flow with a potential and a metric it is what the method bears over the largest eigenvalue of `M^-1 H`, `H`
+    the matrix of plain second derivatives. At a critical point the flow's linearisation is exactly `-M^-1 H`, and a
+    perturbation along the leading eigenvector decays just below the limit and grows just above. Elsewhere it is the
+    limit that the curvature there would set: training often stays stable beyond the one at its start. Directions of
+    negative curvature, in which the flow itself grows, set none.
+
+    For any other field, and for one with inertia, it is the largest step with which no eigenvalue of the Jacobian
+    grows, for all smaller steps too: the eigenvalues are complex in general, and each ray of the complex plane has its
+    own limit. With momentum the gradient is read as minus the field, `-M v`. A field that itself grows (an eigenvalue
+    with a positive real part) is stable with no step, and the limit is zero; so it is for Euler and an undamped
+    oscillation, of which RK4 bears some. Eigenvalues that are zero up to rounding set no limit.
 
     Args:
-        flow: a first-order flow with a potential and a metric.
-        y: the state.
-        method: `"euler"` (gradient descent in the metric), `"implicit_euler"`, `"heun"`, `"bosh3"`, `"rk4"`,
-            `"dopri5"`, `"tsit5"`, `"dopri8"`, `"heavy_ball"` (`y+ = y - h M^-1 grad f + momentum (y - y-)`) or
-            `"nesterov"`.
-        t: the time, for a metric that moves.
-        args: handed to the potential and to the metric.
-        momentum: a number in [0, 1), for `"heavy_ball"` and `"nesterov"` only.
+        flow: the flow.
+        y: a state, or a `Trajectory` of this flow.
+        method: as in `bears`: `"euler"` (gradient descent in the metric), `"geodesic"`, `"retraction"`, `"mirror"`,
+            `"implicit_euler"`, `"minimizing_movement"`, `"heun"`, `"midpoint"`, `"ralston"`, `"bosh3"`, `"rk4"`,
+            `"dopri5"`, `"tsit5"`, `"dopri8"`, and `"heavy_ball"`, `"nesterov"`, `"ema"` with a `momentum`.
+        t: the time of a state, for a metric or a field that moves; a trajectory brings its own.
+        args: handed to the flow.
+        momentum: a number in [0, 1), for `"heavy_ball"`, `"nesterov"` and `"ema"` only.
 
     Returns:
-        The step in the flow's unit of time, a scalar: infinite where no curvature is positive, and for
-        `"implicit_euler"`, which is stable for every positive curvature (a negative one it damps wrongly if the step is
-        large). NaN where potential or metric is, and, inside a JAX transformation, where Lanczos did not converge. The
-        largest eigenvalue is found from below, so that the limit is one from above.
+        The step in the flow's unit of time, a scalar for a state, (T,) for a trajectory: infinite where no curvature is
+        positive, and for implicit Euler, which is stable for every positive curvature (a saddle it damps wrongly if
+        `h` times a negative curvature is below -2). The largest curvature is found from below, so that the limit is one
+        from above. Along a trajectory and inside a JAX transformation NaN where it is not known.
 
     Raises:
-        ValueError: if the flow is second order or has no potential or metric, or `method` or `momentum` is another.
-        RuntimeError: if Lanczos did not converge, with its residual and its products.
+        ValueError: if `method` or `momentum` is another, at a state where potential, metric or field are not finite or
+            the potential has no curvature at all (piecewise linear, say), if the potential has no second derivatives,
+            for a method with momentum and a flow with inertia, or, without a potential, for states of more than 1000
+            numbers and inside JAX transformations.
+        RuntimeError: if Lanczos did not converge at a state, with its residual and its products.
 
     Reference: E. Hairer and G. Wanner, "Solving Ordinary Differential Equations II" (1996), ch. IV.2; B. T. Polyak,
     "Some methods of speeding up the convergence of iteration methods" (1964).
     """
-    bears = _bears(method, momentum)
+    require_method(method, momentum)
+    require_flow(flow)
+    if isinstance(y, Ensemble):
+        raise ValueError("`y` must be a state or a Trajectory, got an Ensemble: take a member, `ensemble[0]`.")
+    along = isinstance(y, Trajectory)
+    y = y if along else as_state("y", y)
+    if has_curvature(flow, y.ys if along else y):
+        if along:
+            found = curvatures_along(flow, y, args)
+            return _limits(bears(method, momentum), found.values, found.converged & (found.scales > 0))
+        return _of_curvature(flow, y, t, args, bears(method, momentum))
+    if method in MOMENTUM_METHODS and flow.potential is not None and flow.metric is not None:
+        raise ValueError(
+            f'`method="{method}"` is for flows of first order, got {type(flow).__name__}, which has momentum of its '
+            "own: take the `fm.GradientFlow` of its potential."
+        )
+    polynomial = characteristic(method, momentum)
+    if along:
+        jacobians = (dense_jacobian(flow, time, state, args) for time, state in states_of(y))
+        return np.array([field_limit(polynomial, jacobian, dtype_of(y.ys)) for jacobian in jacobians])
+    jacobian = dense_jacobian(flow, t, y, args)
+    require_finite(flow, jacobian)
+    return jnp.asarray(field_limit(polynomial, jacobian, dtype_of(y)), dtype_of(y))
+
+
+def _of_curvature(flow: AbstractFlow, y: State, t: Any, args: Args, q: float) -> Float[Array, ""]:
     mode = leading_curvature(flow, y, t=t, args=args)
     if not is_traced(mode):
-        mode.require_converged(_CURE)
-    value = jnp.where(mode.converged, mode.value, jnp.nan)
-    return jnp.where(value <= 0, jnp.inf, jnp.asarray(bears).astype(value.dtype) / value)
+        mode.require_converged(CURE)
+        require_curvature(mode.value, mode.scale)
+    return _limits(q, mode.value, mode.converged & (mode.scale > 0))
 
 
-def leading_curvature(flow: AbstractFlow, y: State, *, t: Any = 0.0, args: Args = None) -> LeadingEigenpair:
-    """The largest eigenvalue of `M^-1 H`, the curvature of a potential in the metric, and its eigenvector, by Lanczos.
-
-    Args:
-        flow: a first-order flow with a potential and a metric.
-        y: the state.
-        t: the time, for a metric that moves.
-        args: handed to the potential and to the metric.
-
-    Returns:
-        A `flowmod.linalg.LeadingEigenpair` in 1/time: the eigenvalue, the direction (a tree like the float leaves of
-        `y`, of length one in the metric), residual, scale, products, and whether it converged.
-
-    Raises:
-        ValueError: if the flow is second order or has no potential or metric.
-    """
-    require_flow(flow)
-    if flow.potential is None or flow.metric is None:
-        missing = "potential" if flow.potential is None else "metric"
+def require_curvature(value: Any, scale: Any) -> None:
+    """Raise a `ValueError` where a curvature is not finite or all of them are zero."""
+    if not np.isfinite(value):
         raise ValueError(
-            f"`flow` must have a potential and a metric, and this {type(flow).__name__} has no {missing}: use a "
-            f"`fm.GradientFlow`, or give it a `{missing}=`."
+            f"`y` must be a state at which potential, second derivatives and metric are finite, and the curvature is "
+            f"{value}: look for a division by zero or the logarithm of a negative number, or a metric that is none."
         )
-    y = as_state("y", y)
-    if jax.tree.structure(flow.position(y)) != jax.tree.structure(y):
+    if scale == 0:
         raise ValueError(
-            f"`flow` must be first order, got {type(flow).__name__}: take the `fm.GradientFlow` of its potential, and "
-            '`method="heavy_ball"` for one with inertia.'
+            "`flow` must have a potential with curvature at `y`, and all its second derivatives are zero: it is linear "
+            "there, or piecewise linear, and its kinks set limits that no derivative shows. Smooth it, or choose the "
+            "step by hand."
         )
-    operands = (flow.potential, flow.metric, y, traced_numbers(t), traced_numbers(args))
-    return _curvature(*operands) if is_traced(operands) else _curvature_at_state(*operands)
 
 
-def _curvature(potential: Potential, metric: AbstractMetric, y: State, t: Any, args: Args) -> LeadingEigenpair:
-    products = hessian_product(potential, y, args), *metric_products(metric.at(t), y, args)
-    mode = leading_eigenpair(*products, random_start(size(y), ravel(y).dtype), precision=dtype_of(y))
-    return mode._replace(vector=unraveler(y)(mode.vector))
-
-
-_curvature_at_state = eqx.filter_jit(_curvature)
-
-
-def _bears(method: str, momentum: Any):
-    if method in STABLE:
-        if momentum is not None:
-            raise ValueError(f'`momentum` is for "heavy_ball" and "nesterov", got {momentum!r} with "{method}".')
-        return STABLE[method]
-    if method not in _MOMENTUM:
-        known = ", ".join(f'"{name}"' for name in (*STABLE, *_MOMENTUM))
-        raise ValueError(f"`method` must be one of {known}, got {method!r}.")
-    if momentum is None:
-        raise ValueError(f'`method="{method}"` needs its `momentum=`, a number in [0, 1).')
-    if not is_traced(momentum) and not _is_fraction(momentum):
-        raise ValueError(f"`momentum` must be a number in [0, 1), got {momentum!r}.")
-    return _MOMENTUM[method](momentum)
-
-
-def _is_fraction(number: Any) -> bool:
-    try:
-        return bool(np.ndim(number) == 0 and 0 <= number < 1)
-    except TypeError:
-        return False
+def _limits(q: float, curvature: Any, known: Any) -> Any:
+    xp = jnp if is_traced(curvature) or isinstance(curvature, Array) else np
+    positive = xp.where(curvature > 0, curvature, 1)
+    limits = xp.where(curvature > 0, xp.asarray(q, curvature.dtype) / positive, xp.inf)
+    return xp.where(known, limits, xp.nan)

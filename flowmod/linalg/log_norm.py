@@ -37,8 +37,8 @@ def log_norm(matrix: Any, norm: float = 2, factor: Any = None) -> Float[Array, "
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"`matrix` must be square, (n, n), got shape {matrix.shape}.")
     if factor is not None:
-        matrix = _weighted(matrix, as_float(factor).astype(matrix.dtype))
-    return measure(matrix, p)
+        matrix = in_factor(matrix, as_float(factor).astype(matrix.dtype))
+    return matrix_measure(matrix, p)
 
 
 def as_norm(norm: Any) -> float:
@@ -53,7 +53,7 @@ def as_norm(norm: Any) -> float:
     raise ValueError(f"`norm` must be 1, 2 or `jnp.inf`, got {norm!r}.")
 
 
-def measure(matrix: Float[Array, "n n"], p: float) -> Float[Array, ""]:
+def matrix_measure(matrix: Float[Array, "n n"], p: float) -> Float[Array, ""]:
     """`mu_p` of a matrix, in its own coordinates."""
     if p == 2:
         # LAPACK makes finite eigenvalues of some matrices that have a NaN in them.
@@ -64,8 +64,8 @@ def measure(matrix: Float[Array, "n n"], p: float) -> Float[Array, ""]:
     return jnp.max(diagonal + jnp.sum(others, axis=0 if p == 1 else 1))
 
 
-def _weighted(matrix: Float[Array, "n n"], factor: Float[Array, "..."]) -> Float[Array, "n n"]:
-    """`Theta A Theta^-1`."""
+def in_factor(matrix: Float[Array, "n n"], factor: Float[Array, "..."]) -> Float[Array, "n n"]:
+    """`Theta A Theta^-1`, for an (n, n) `Theta` or the (n,) weights of a diagonal one."""
     n = len(matrix)
     if factor.shape not in ((n,), (n, n)):
         raise ValueError(f"`factor` must be an ({n}, {n}) matrix or ({n},) weights, got shape {factor.shape}.")
