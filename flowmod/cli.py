@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import jax
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from rich.console import Console
@@ -234,8 +235,8 @@ def verify_command(file) -> None:
     type=click.Choice(list(OPTIMIZERS)),
     multiple=True,
     required=True,
-    help="Compare this one; give one for each. euler and heun are steps of the flow in its own metric; momentum is "
-    "0.9, with its step scaled by 0.1 so that it keeps the flow's time.",
+    help="Compare this one; give one for each. sgd, momentum and adam are optax's, all others steps of the flow in its "
+    "own metric; where there is momentum it is 0.9, with the step scaled by 0.1 so that it keeps the flow's time.",
 )
 @click.option("--steps", metavar="LOW:HIGH:COUNT", required=True, help="The step sizes, in equal ratios.")
 @_STIFF
@@ -252,8 +253,38 @@ def compare_command(target, settings, y0, t1, names, steps, stiff, out, plot) ->
     comparison = compare(found.flow, optimizers, start, step_sizes, end, solver=solver)
     _show(report.fates_table(comparison))
     _show(report.limits_table(comparison))
-    save = functools.partial(files.save_comparison, comparison)
+    if comparison.attrs["notes"]:
+        click.echo(comparison.attrs["notes"])
+    save = functools.partial(files.save_dataset, comparison)
     files.keep(out, save, plot, lambda: figures.draw_comparison(comparison))
+
+
+@main.command()
+@_TARGET
+@_SET
+@_Y0
+@_T1
+@click.option("--steps", metavar="LOW:HIGH:COUNT", required=True, help="The step sizes, in equal ratios.")
+@click.option(
+    "--momentum", metavar="LOW:HIGH:COUNT", help="Heavy balls with these momenta, evenly spaced; Euler's steps without."
+)
+@_STIFF
+@_OUT
+@_PLOT
+@_told
+def stability_command(target, settings, y0, t1, steps, momentum, stiff, out, plot) -> None:
+    """Say which steps of a flow are stable: the limits of methods where it ends, and what becomes of runs."""
+    found = _prepare(target, settings, out, plot)
+    step_sizes = literals.steps("--steps", steps)
+    momenta = None if momentum is None else literals.fractions("--momentum", momentum)
+    start = found.start_from(y0)
+    run = simulate(found.flow, start, found.end_time(t1), solver="stiff" if stiff else None)
+    end = jax.tree.map(lambda leaf: jnp.asarray(leaf[-1]), run.ys)
+    fates = study.fates_over_steps(found.flow, start, step_sizes, momenta)
+    _show(report.method_limits_table(study.limits_by_method(found.flow, end)))
+    _show(report.settled_table(fates) if momenta is None else report.stability_table(fates))
+    save = functools.partial(files.save_dataset, fates)
+    files.keep(out, save, plot, lambda: figures.draw_stability(fates))
 
 
 @main.command()

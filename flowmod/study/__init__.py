@@ -19,5 +19,7 @@ from .models import MODELS as MODELS
 from .models import Model as Model
 from .resolve import place_in as place_in
 from .resolve import resolve as resolve
+from .stability import fates_over_steps as fates_over_steps
+from .stability import limits_by_method as limits_by_method
 from .target import Target as Target
 from .verification import verify as verify

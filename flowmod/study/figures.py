@@ -46,6 +46,16 @@ def draw_comparison(comparison: Any) -> Figure:
     return figure
 
 
+def draw_stability(fates: Any) -> Figure:
+    """What Euler's method settles on over its step size, or the fates of heavy balls over step size and momentum."""
+    figure, ax = plt.subplots(figsize=_COLUMN, layout="constrained")
+    if "momentum" in fates.dims:
+        plot.stability_map(fates, ax=ax)
+    else:
+        plot.bifurcation(fates, ax=ax)
+    return figure
+
+
 def draw_equilibria(target: Target, box: Box, equilibria: Equilibria) -> Figure:
     """The equilibria of a flow of two numbers: in its phase portrait, and in its landscape if it has a potential."""
     view = view_of(target, box)

@@ -71,9 +71,9 @@ def save_equilibria(equilibria: Equilibria, path: Path) -> None:
     _save_table(frame, frame.to_xarray(), path)
 
 
-def save_comparison(comparison: Any, path: Path) -> None:
-    """The dataset, or a table with one row for each record of each run."""
-    _save_table(comparison.to_dataframe(), comparison, path)
+def save_dataset(dataset: Any, path: Path) -> None:
+    """The dataset, or a table with one row for each entry of its largest variable."""
+    _save_table(dataset.to_dataframe(), dataset, path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

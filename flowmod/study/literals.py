@@ -60,14 +60,30 @@ def steps(argument: str, text: str) -> np.ndarray:
     Raises:
         ValueError: if the text is another, or the numbers are out of order.
     """
-    try:
-        first, last, number = text.split(":")
-        low, high, count = float(first), float(last), int(number)
-    except ValueError:
-        raise ValueError(f"`{argument}` must be like {argument} 1e-3:1:12 (low:high:count), got {text!r}.") from None
+    low, high, count = _range(argument, text, "1e-3:1:12")
     if not (0 < low < high < math.inf and count >= 2):
         raise ValueError(f"`{argument}` must have 0 < low < high and a count of at least 2, got {text!r}.")
     return np.geomspace(low, high, count)
+
+
+def fractions(argument: str, text: str) -> np.ndarray:
+    """Numbers from `low:high:count`, from 0 up to below 1, evenly spaced.
+
+    Raises:
+        ValueError: if the text is another, or the numbers are out of order.
+    """
+    low, high, count = _range(argument, text, "0:0.95:20")
+    if not (0 <= low < high < 1 and count >= 2):
+        raise ValueError(f"`{argument}` must have 0 <= low < high < 1 and a count of at least 2, got {text!r}.")
+    return np.linspace(low, high, count)
+
+
+def _range(argument: str, text: str, example: str) -> tuple[float, float, int]:
+    try:
+        low, high, count = text.split(":")
+        return float(low), float(high), int(count)
+    except ValueError:
+        raise ValueError(f"`{argument}` must be like {argument} {example} (low:high:count), got {text!r}.") from None
 
 
 def _changed(argument: str, default: State | None, entries: dict[str, Any]) -> State:

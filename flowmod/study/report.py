@@ -71,18 +71,52 @@ def fates_table(comparison: Any) -> Table:
             run = comparison.sel(optimizer=name).isel(step_size=row)
             distances = run["distance"].values
             last, largest = (f"{value:.4g}" for value in (distances[-1], np.max(distances)))
-            table.add_row(name, f"{step_size:.4g}", str(int(run["update"][-1])), str(run["fate"].values), last, largest)
+            period = int(run["period"])
+            fate = str(run["fate"].values) + (f", period {period}" if period else "")
+            table.add_row(name, f"{step_size:.4g}", str(int(run["update"][-1])), fate, last, largest)
         table.add_section()
     return table
 
 
 def limits_table(comparison: Any) -> Table:
-    """The order and the predicted step limits of every optimizer of a comparison."""
-    table = new_table("optimizer", "order", "step limit at the start", "smallest along the flow")
+    """The order, up to which step size it holds, and the predicted step limits of every optimizer of a comparison."""
+    table = new_table("optimizer", "order", "up to", "step limit at the start", "smallest along the flow")
     for name in comparison["optimizer"].values:
         run = comparison.sel(optimizer=name)
-        numbers = (float(run[key]) for key in ("order", "limit_at_start", "predicted_limit"))
+        numbers = (float(run[key]) for key in ("order", "order_until", "limit_at_start", "predicted_limit"))
         table.add_row(name, *("unknown" if np.isnan(number) else f"{number:.4g}" for number in numbers))
+    return table
+
+
+def method_limits_table(limits: dict[str, float]) -> Table:
+    """The step limits of methods at one state."""
+    table = new_table("method", "step limit at the end of the flow's run")
+    for name, limit in limits.items():
+        table.add_row(name, "none" if np.isinf(limit) else f"{limit:.6g}")
+    return table
+
+
+def settled_table(diagram: Any) -> Table:
+    """What runs settled on over their step size."""
+    table = new_table("step size", "fate of Euler's method", "period", "growth of a distance per update")
+    for row in range(diagram.sizes["step_size"]):
+        run = diagram.isel(step_size=row)
+        period = str(int(run["period"]) or "")
+        table.add_row(f"{float(run['step_size']):.4g}", str(run["fate"].values), period, f"{float(run['growth']):.4g}")
+    return table
+
+
+def stability_table(stability_map: Any) -> Table:
+    """For each momentum the predicted limit, and between which step sizes runs no longer come to rest."""
+    table = new_table("momentum", "predicted limit", "comes to rest up to", "diverges from")
+    steps = stability_map["step_size"].values
+    for momentum in stability_map["momentum"].values:
+        runs = stability_map.sel(momentum=momentum)
+        fates = runs["fate"].values
+        unrest = np.flatnonzero(~np.isin(fates, ("converged", "converging")))
+        rests, diverges = steps[: unrest[0] if unrest.size else None][-1:], steps[fates == "diverged"][:1]
+        ends = (f"{step[0]:.4g}" if step.size else "" for step in (rests, diverges))
+        table.add_row(f"{momentum:.4g}", f"{float(runs['predicted_limit']):.4g}", *ends)
     return table
 
 

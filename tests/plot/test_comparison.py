@@ -8,12 +8,14 @@ import pytest
 import flowmod as fm
 from flowmod.discrete import compare, discretize
 
+STEPS = [0.005, 0.01, 0.02, 0.1, 0.7]
+
 
 @pytest.fixture(scope="module")
 def dataset():
     flow = fm.GradientFlow(lambda y, args: jnp.sum(jnp.array([1.0, 4.0]) * y**2) / 2, units={"time": "h"})
     optimizers = {"euler": lambda h: discretize(flow, h), "adam": optax.adam, "nan": lambda h: optax.scale(jnp.nan)}
-    return compare(flow, optimizers, jnp.array([1.0, 2.0]), [0.1, 0.7, 0.01], t1=1.0)
+    return compare(flow, optimizers, jnp.array([1.0, 2.0]), [0.1, 0.7, 0.01, 0.005, 0.02], t1=1.0)
 
 
 def line(ax, label):
@@ -24,7 +26,7 @@ def line(ax, label):
 def test_lines_hold_the_largest_distance_by_step_size(dataset, quantity):
     ax = fm.plot.comparison(dataset, quantity=quantity)
     expected = dataset[quantity].sel(optimizer="adam").max("time").sortby("step_size")
-    np.testing.assert_allclose(line(ax, "adam").get_xdata(), [0.01, 0.1, 0.7])
+    np.testing.assert_allclose(line(ax, "adam").get_xdata(), STEPS)
     np.testing.assert_allclose(line(ax, "adam").get_ydata(), expected)
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "step size (h)")
     assert ax.get_ylabel().startswith("largest distance from the flow")
@@ -32,10 +34,11 @@ def test_lines_hold_the_largest_distance_by_step_size(dataset, quantity):
 
 def test_a_run_that_diverged_is_marked_at_the_edge_and_has_no_place_on_the_line(dataset):
     ax = fm.plot.comparison(dataset)
-    assert list(dataset["fate"].sel(optimizer="euler").values) == ["converged", "diverged", "converged"]
-    np.testing.assert_array_equal(np.isnan(line(ax, "euler").get_ydata()), [False, False, True])
+    diverged = dataset.sortby("step_size")["fate"].sel(optimizer="euler").values == "diverged"
+    assert list(diverged) == [False, False, False, False, True]
+    np.testing.assert_array_equal(np.isnan(line(ax, "euler").get_ydata()), diverged)
     marks = [marks for marks in ax.lines if marks.get_label() == "_diverged" and len(marks.get_xdata())]
-    assert [list(mark.get_xdata()) for mark in marks] == [[0.7], [0.01, 0.1, 0.7]]
+    assert [list(mark.get_xdata()) for mark in marks] == [[0.7], STEPS]
     heights = [mark.get_ydata()[0] for mark in marks]
     assert 0.8 < heights[1] < heights[0] < 1  # fractions of the axes, a row for each optimizer
     assert line(ax, "adam").get_ydata().max() < ax.get_ylim()[1]
@@ -52,9 +55,24 @@ def test_limits_stand_in_the_colour_of_their_optimizer(dataset):
 def test_the_legend_explains_lines_and_marks(dataset):
     names = [text.get_text() for text in fm.plot.comparison(dataset).get_legend().get_texts()]
     assert names[:3] == ["euler", "adam", "nan"]
-    assert {"converged", "diverged", "predicted limit"} <= set(names)
+    assert {"converging", "diverged", "predicted limit", "fitted order"} <= set(names)
     without = fm.plot.comparison(dataset.sel(optimizer=["adam"])).get_legend().get_texts()
-    assert "predicted limit" not in [text.get_text() for text in without]
+    assert not {"predicted limit", "fitted order"} & {text.get_text() for text in without}
+
+
+def test_a_fitted_line_has_the_slope_that_it_says_until_the_end_of_its_regime(dataset):
+    ax = fm.plot.comparison(dataset)
+    [fitted] = [line for line in ax.lines if line.get_label() == "_order"]
+    x, y = np.log(fitted.get_xydata()).T
+    run = dataset.sel(optimizer="euler")
+    assert np.diff(y) / np.diff(x) == pytest.approx(float(run["order"]), rel=1e-9)
+    np.testing.assert_allclose(np.exp(x), [0.005, float(run["order_until"])], rtol=1e-12)
+    assert [text.get_text() for text in ax.texts] == [f"{float(run['order']):.2f}"]
+    # Above the distances, by the same factor on average.
+    drawn = line(ax, "euler")
+    inside = drawn.get_xdata() <= float(run["order_until"])
+    level = np.interp(np.log(drawn.get_xdata()[inside]), x, y) - np.log(drawn.get_ydata()[inside])
+    assert np.exp(level.mean()) == pytest.approx(1.6, rel=1e-9)
 
 
 def test_nothing_but_failures_can_be_drawn(dataset):
@@ -73,6 +91,8 @@ def test_wrong_input(dataset):
     for other in (None, {"distance": 1}, dataset.drop_vars("fate")):
         with pytest.raises(ValueError, match=r"`dataset` must be what `fm.compare` returns, got \w+"):
             fm.plot.comparison(other)
+    with pytest.raises(ValueError, match=r"`dataset` must be of one flow and one start, got the dimension 'start'"):
+        fm.plot.comparison(dataset.expand_dims("start"))
     many = dataset.isel(optimizer=[0] * 7)
     with pytest.raises(ValueError, match=r"`dataset` must have from 1 to 6 optimizers, .* got 7: choose some"):
         fm.plot.comparison(many)

@@ -234,13 +234,21 @@ def test_limits_that_are_infinite_or_unknown():
     nothing.figure.canvas.draw()
 
 
+def test_where_no_step_is_stable_all_are_shaded():
+    limits = np.where(TIMES < 0.5, 0.0, LIMITS)
+    ax = fm.plot.step_limits(TIMES, limits, step_sizes=0.15)
+    np.testing.assert_array_equal(np.isnan(line(ax, "largest stable step").get_ydata()), limits == 0)
+    assert line(ax, "_step 0.15").get_linestyle() == "--"
+    (outline,) = (path.vertices for path in shades(ax)[0].get_paths())
+    assert outline[outline[:, 0] < 0.45][:, 1].min() < ax.get_ylim()[0]
+    fm.plot.step_limits(TIMES, 0 * TIMES).figure.canvas.draw()
+
+
 def test_limits_that_are_none():
     with pytest.raises(ValueError, match=r"`limits` must be one number for each of the 41 times, got shape \(40,\)"):
         fm.plot.step_limits(TIMES, LIMITS[1:])
-    with pytest.raises(ValueError, match="`limits` must be positive, got -1: where every step is stable"):
+    with pytest.raises(ValueError, match="`limits` must not be negative, got -1: where every step is stable"):
         fm.plot.step_limits(TIMES, TIMES - 1)
-    with pytest.raises(ValueError, match="`limits` must be positive, got 0"):
-        fm.plot.step_limits(TIMES, TIMES)
     for bad in (0.0, [0.1, -1.0], np.nan, [[0.1]]):
         with pytest.raises(ValueError, match="`step_sizes` must be positive numbers, one for each line, got"):
             fm.plot.step_limits(TIMES, LIMITS, step_sizes=bad)
