@@ -12,6 +12,9 @@ BIN := $(VENV)/bin
 # never much faster.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 MPLBACKEND=Agg
 
+# XLA's newer emitters of fused loops take longer than all else in compiling a run, and these programs run once.
+OLD_EMITTERS := --xla_cpu_use_fusion_emitters=false
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -26,8 +29,8 @@ demo: $(VENV)/.installed-examples ## install what the demo needs and run it
 # Two processes, each with whole files: most of the time is tracing and compiling, which take one core of a process.
 # Most programs run once, so that XLA's dearer passes cost more than they save.
 test: $(VENV)/.installed-test ## run the tests
-	$(ONE_THREAD) XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(ONE_THREAD) XLA_FLAGS="$(OLD_EMITTERS) --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: lint-check lint-format lint-types ## check style, format and types
 
@@ -43,7 +46,7 @@ lint-types: $(VENV)/.installed-lint
 # A page of an example that was renamed or removed would stay in the gallery, so it is built from nothing.
 docs: $(VENV)/.installed-docs ## run the examples and build the pages into docs/_build
 	rm -rf docs/gallery docs/_build
-	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+	$(ONE_THREAD) XLA_FLAGS="$(OLD_EMITTERS)" $(BIN)/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 # These two variables choose OpenBLAS kernels and block sizes: what a benchmark prints must not depend on them.

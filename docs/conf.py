@@ -50,6 +50,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",  # every example is run; by default only those named `plot_*` are
     "ignore_pattern": r"/_",
     "within_subsection_order": "FileNameSortKey",
+    "parallel": 2,  # pages in processes of their own: most of their time is compiling, which takes one core
     "reset_modules": ("matplotlib", "fresh_jax.reset"),
     "capture_repr": ("_repr_html_", "__repr__"),
     "download_all_examples": False,

@@ -1,5 +1,6 @@
 """Ground rules for all tests: double precision, no silent promotion or broadcasting, types checked at run time."""
 
+import collections
 import gc
 import json
 from pathlib import Path
@@ -26,6 +27,15 @@ hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("seeded")
 
 DATA = Path(__file__).parent / "data"
+
+LONGEST = ("test_demo.py", "test_simulate.py", "test_networks.py", "test_lanczos_rate.py", "test_network_rates.py")
+"""Files that start first, because one of them would keep one of two processes busy after the other has ended."""
+
+
+def pytest_collection_modifyitems(items):
+    """Then those with the most tests; with `--no-loadscope-reorder` the processes take them in this order."""
+    tests = collections.Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in LONGEST, -tests[item.path]))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,4 +1,4 @@
-"""Examples share one process: an example that turns on float64 must not change the one after it."""
+"""Examples share processes: an example that turns on float64 must not change the one after it."""
 
 from typing import Any
 

@@ -15,9 +15,11 @@ from jaxtyping import Array, Float
 
 from .._results import RESULTS, code_of
 from ..flow import AbstractFlow
-from ._controller import LegController
+from ._controller import LegController, Watch
 from ._packing import Packing
 from ._solvers import default_controller
+from .metric_controller import MetricController
+from .stopping import AtEquilibrium
 
 
 class Options(NamedTuple):
@@ -108,9 +110,9 @@ def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1,
         start.vector,
         args,
         saveat=diffrax.SaveAt(subs=subs, dense=options.dense, solver_state=True, controller_state=True, made_jump=True),
-        stepsize_controller=_controller(packing, start, t1, options, budget, next_step),
+        stepsize_controller=_controller(packing, rest, start, t1, options, budget, next_step),
         adjoint=options.adjoint,
-        event=None if options.until is None else _event(packing, rest, start, args, options.until),
+        event=_event(packing, rest, start, args, options.until),
         max_steps=options.capacity,
         throw=False,
         solver_state=solver_state,
@@ -142,16 +144,36 @@ def run_leg(flow: AbstractFlow, packing: Packing, rest: tuple, start: Start, t1,
     )
 
 
-def _controller(packing: Packing, start: Start, t1, options: Options, budget, next_step) -> LegController:
+def _controller(packing: Packing, rest: tuple, start: Start, t1, options: Options, budget, resume) -> LegController:
     if options.controller is None:
         dtype = jnp.result_type(start.t)
         inner = default_controller(options.solver, dtype, options.rtol, options.atol, start.t, t1, options.dt0)
         view = packing.state_part
     else:
         inner, view = options.controller, packing.state  # its norm may know the tree
+        if isinstance(inner, MetricController):
+            inner = inner.completed(jax.tree.unflatten(packing.layout.structure, rest))
     return LegController(
-        inner, view, options.dt0, budget, next_step, options.rtol, packing.tolerance(options.atol), optx.rms_norm
+        inner=inner,
+        view=view,
+        dt0=options.dt0,
+        budget=budget,
+        resume=resume,
+        watch=_watch(packing, rest, options.until),
+        rtol=options.rtol,
+        atol=packing.tolerance(options.atol),
+        norm=optx.rms_norm,
     )
+
+
+def _watch(packing: Packing, rest: tuple, until) -> Watch | None:
+    if not _waits(until):
+        return None
+    return Watch(lambda t, y, args: until(t, packing.state(y, rest), args), until.window)
+
+
+def _waits(until) -> bool:
+    return isinstance(until, AtEquilibrium) and until.window is not None
 
 
 def _record(packing: Packing, rest: tuple, observe):
@@ -162,7 +184,10 @@ def _record(packing: Packing, rest: tuple, observe):
     return record
 
 
-def _event(packing: Packing, rest: tuple, start: Start, args, until) -> diffrax.Event:
+def _event(packing: Packing, rest: tuple, start: Start, args, until) -> diffrax.Event | None:
+    if until is None or _waits(until):
+        return None
+
     def condition(t, y, args, **kwargs):
         return jnp.asarray(until(t, packing.state(y, rest), args))
 

@@ -24,6 +24,7 @@ from ._checks import (
 from ._leg import Options, Start
 from ._packing import FlatPacking, Layout, LeafPacking, Packing
 from ._solvers import choose_solver, tolerances
+from .metric_controller import MetricController
 
 # Without a derivative to take, a plain loop is faster than the checkpointed one.
 _FORWARD = diffrax.ForwardMode()
@@ -84,6 +85,8 @@ def prepare(
     if by_number:
         atol = layout.numbers(atol, "atol")
     check_tolerances(rtol, atol, dtype)
+    if isinstance(method.controller, MetricController):
+        check_tolerances(method.controller.rtol, method.controller.length, dtype)
     rtol, atol = _as(rtol, dtype), _as(atol, dtype)
     # diffrax takes one tolerance for all leaves, or a vector of them for a vector.
     packing = LeafPacking(layout) if members and not by_number else FlatPacking(layout)

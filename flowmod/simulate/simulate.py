@@ -84,7 +84,8 @@ def simulate(
         progress: show a bar on the terminal.
         throw: raise if the run fails; otherwise look at `trajectory.result` and `trajectory.reason`.
         max_steps: give up after so many steps, accepted or not.
-        controller: a diffrax step-size controller; overrides `rtol` and `atol` for the steps.
+        controller: `fm.MetricController(flow, rtol, atol)`, for errors in the flow's metric, or a diffrax step-size
+            controller; overrides `rtol` and `atol` for the steps.
         dt0: the first step.
         adjoint: how diffrax differentiates the run; `diffrax.RecursiveCheckpointAdjoint()` by default.
 
