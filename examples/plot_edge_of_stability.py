@@ -4,9 +4,9 @@ At the edge of stability
 
 Full-batch gradient descent with a constant step size :math:`h` does not follow its flow. As the network learns, the
 largest eigenvalue of the Hessian rises until it reaches :math:`2/h`, beyond which the iteration is unstable. It does
-not diverge: the iterates oscillate along the critical eigenvector, and the oscillation itself pushes them back to flatter
-places. On average they follow the *central flow*, which is the gradient flow held at the edge by the covariance of that
-oscillation. The gradient flow goes elsewhere.
+not diverge: the iterates oscillate along the critical eigenvector, and the oscillation itself pushes them back to
+flatter places. On average they follow the *central flow*, which is the gradient flow held at the edge by the covariance
+of that oscillation. The gradient flow goes elsewhere.
 """
 
 import jax

@@ -19,12 +19,14 @@ def limits_by_method(flow: AbstractFlow, y: State) -> dict[str, float]:
     """The step limit of the usual methods at a state.
 
     Raises:
-        ValueError: if the flow is of second order, or has no potential or metric.
+        ValueError: if the flow is of second order.
     """
-    step = float(step_limit(flow, y)) / bears("euler")
-    limits = {method: step * bears(method) for method in _METHODS}
-    with_momentum = {f"{method}, momentum {_MOMENTUM:g}": step * bears(method, _MOMENTUM) for method in _WITH_MOMENTUM}
-    return limits | with_momentum
+    found = {method: (method, None) for method in _METHODS}
+    found |= {f"{method}, momentum {_MOMENTUM:g}": (method, _MOMENTUM) for method in _WITH_MOMENTUM}
+    if isinstance(flow, GradientFlow):  # one curvature for all of them
+        step = float(step_limit(flow, y)) / bears("euler")
+        return {name: step * bears(*how) for name, how in found.items()}
+    return {name: float(step_limit(flow, y, method, momentum=beta)) for name, (method, beta) in found.items()}
 
 
 def fates_over_steps(flow: AbstractFlow, y0: State, step_sizes: np.ndarray, momenta: np.ndarray | None) -> Any:

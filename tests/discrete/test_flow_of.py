@@ -1,5 +1,6 @@
 """The limit of an optimizer: its iterates approach the flow with the step, and what has no known limit is named."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -12,8 +13,10 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import flowmod as fm
-from flowmod.discrete.optimizer_limit.check import check_whole
+from flowmod.discrete.optimizer_limit.check import check_part, check_whole
 from flowmod.discrete.optimizer_limit.groups import routes_of
+from flowmod.discrete.optimizer_limit.nodes import Element
+from flowmod.discrete.optimizer_limit.parts import Average
 from flowmod.discrete.optimizer_limit.recognise import recognise
 
 Y0 = {"a": np.array([1.1, -0.7]), "b": np.array([0.9])}
@@ -207,6 +210,12 @@ def test_with_a_schedule_time_is_the_sum_of_the_rates():
     assert limit.time(7).shape == ()
 
 
+def test_a_late_start_is_a_start_and_of_no_updates_there_are_no_times():
+    late = fm.flow_of(optax.sgd(lambda n: jnp.where(n < 2000, 0.0, 0.1)), bowl)
+    np.testing.assert_allclose(late.time([2000, 2001]), [0.0, 0.1], rtol=1e-6)
+    assert late.time([]).shape == fm.flow_of(optax.sgd(0.1), bowl).time([]).shape == (0,)
+
+
 def test_another_clock_changes_the_speed_only():
     limits = [fm.flow_of(optax.sgd(0.2), bowl, clock=clock) for clock in (None, 1.0)]
     field = [np.concatenate(jax.tree.leaves(limit.vector_field(0.0, Y0))) for limit in limits]
@@ -377,6 +386,27 @@ def test_a_module_in_single_precision_runs():
     np.testing.assert_allclose(velocity.weight, -g / (np.abs(g) + np.float32(0.1)), rtol=1e-5)
 
 
+def test_adams_limit_has_a_derivative_where_a_gradient_is_zero():
+    limit = fm.flow_of(optax.adam(1e-2, eps=1e-3), lambda y, args: jnp.sum(y**2 * jnp.array([1.0, 4.0])) / 2)
+    jacobian = jax.jit(jax.jacfwd(lambda y: limit.vector_field(0.0, y)))
+    for y, expected in (([1.0, 0.0], [-1e-3 / 1.001**2, -4e3]), ([0.0, 0.0], [-1e3, -4e3])):
+        np.testing.assert_allclose(jacobian(jnp.array(y)), np.diag(expected), rtol=1e-12)
+    # What is not a number stays so.
+    assert np.isnan(jax.jit(lambda y: limit.vector_field(0.0, y))(jnp.array([np.nan, 1.0]))[0])
+
+
+def test_a_group_that_stands_still_at_times_is_no_gradient_flow():
+    """A weight in the metric would be infinite."""
+    for rate in (lambda n: 0.01 * n, lambda n: 0.0 * n):
+        limit = fm.flow_of(groups(optax.sgd(0.1), optax.sgd(rate)), bowl, Y0, updates=20)
+        assert isinstance(limit.flow, fm.VectorField)
+        assert limit.metric is None
+        velocity = limit.vector_field(limit.time(10), Y0)
+        expected = -gradient(Y0["a"], Y0["b"])[1] * float(rate(10)) / 0.1
+        np.testing.assert_allclose(velocity["b"], expected, rtol=1e-6)
+        assert np.isfinite(limit.dissipation(0.0, Y0, limit.vector_field(0.0, Y0)))
+
+
 def test_a_limit_has_a_rate():
     stiffness = jnp.array([1.0, 3.0])
     limit = fm.flow_of(optax.sgd(0.1), lambda y, args: jnp.sum(stiffness * y**2) / 2)
@@ -391,6 +421,19 @@ def test_a_discretised_flow_has_its_own_flow(method):
         limit = fm.flow_of(wrap(fm.discretize(flow, 0.1, method, momentum=momentum)), bowl)
         assert limit.flow is flow
         assert limit.time(10) == pytest.approx(1.0 if momentum is None else 2.0)
+
+
+class Problem:
+    def loss(self, y, args):
+        return bowl(y, args)
+
+
+def test_a_method_of_an_object_is_its_own_potential():
+    problem = Problem()
+    made = fm.discretize(fm.GradientFlow(problem.loss), 0.1)
+    assert fm.flow_of(made, problem.loss).time(1) == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="`potential` must be that of the flow"):
+        fm.flow_of(made, Problem().loss)
 
 
 def test_the_flow_works_under_jit_and_is_made_there():
@@ -474,6 +517,36 @@ def test_what_only_has_the_name_is_not_believed():
         fm.flow_of(optax.chain(optax.scale(-0.1), ema(0.5)), bowl)
 
 
+def test_low_precision_is_neither_refused_nor_an_excuse():
+    with jax.enable_x64(False):
+        for optimizer in (
+            optax.adam(0.1, b2=0.99999),
+            optax.rmsprop(0.1, decay=0.99999, bias_correction=True),
+            optax.chain(optax.ema(0.99999), optax.scale(-0.1)),
+        ):
+            assert fm.flow_of(optimizer, bowl).time(1) == pytest.approx(0.1)
+        with pytest.raises(ValueError, match="does not do what its name"):
+            fm.flow_of(optax.chain(trace(0.5, wrong=True), optax.scale(-0.1)), bowl)
+    for wrong in (False, True):
+        element = Element((), "optax.trace", Average(0.5, 1.0 if wrong else 2.0), jnp.bfloat16)
+        with pytest.raises(ValueError, match="does not do") if wrong else contextlib.nullcontext():
+            check_part(element, optax.trace(0.5, accumulator_dtype=jnp.bfloat16))
+
+
+def test_masks_may_look_at_dtypes_and_not_at_values():
+    state = {"a": np.ones(2, np.float32), "b": np.full(1, 3.0)}
+
+    def limit(mask):
+        decay = optax.add_decayed_weights(1.0, lambda params: jax.tree.map(mask, params))
+        return fm.flow_of(optax.chain(decay, optax.sgd(0.1)), lambda y, args: jnp.sum(y["b"]), state)
+
+    velocity = limit(lambda leaf: leaf.dtype == np.float32).vector_field(0.0, state)
+    np.testing.assert_allclose(velocity["a"], -1.0)
+    np.testing.assert_allclose(velocity["b"], -1.0)
+    with pytest.raises(ValueError, match=r"`optimizer` has a mask or labels that look at values.*as a tree"):
+        limit(lambda leaf: bool((leaf > 2).all()))
+
+
 def test_groups_that_are_not_what_they_were_read_as_are_found():
     optimizer = groups(optax.sgd(0.1), optax.sgd(0.2))
     routes = routes_of(recognise(optimizer), Y0)
@@ -511,6 +584,9 @@ def test_groups_that_are_not_what_they_were_read_as_are_found():
         (lambda: fm.flow_of(optax.adam(slow(0.1)), bowl, memory=True), "`updates` must be given.*memory of"),
         (lambda: fm.flow_of(optax.sgd(lambda n: 0.1 - 0.02 * n), bowl).time(9), "learning rate -0.02 at update 6"),
         (lambda: fm.flow_of(optax.sgd(0.1), bowl).time(1.5), "`n` must be whole numbers"),
+        (lambda: fm.flow_of(optax.sgd(lambda n: 0.1 if n < 9 else 0.01), bowl), "no function of JAX.*`jnp.where`"),
+        (lambda: fm.flow_of(optax.sgd(lambda n: jnp.full(1, 0.1)), bowl), r"must return a number, got .*\(1,\)"),
+        (lambda: fm.flow_of(optax.sgd(lambda n: jnp.nan * n), bowl), "of finite gradients .nan.*its schedules"),
         (lambda: jax.jit(lambda h: fm.flow_of(optax.sgd(h), bowl).time(1))(0.1), "has a traced number"),
         (lambda: fm.flow_of(optax.adam(0.1), bowl, memory=True).vector_field(0.0, Y0), r"limit\.start\(y0\)"),
         (

@@ -168,6 +168,100 @@ def test_implicit_steps_favour_the_slope_in_single_precision_too():
     np.testing.assert_allclose(found.regularisation, -h / 4 * flow_end**2, rtol=1e-3)
 
 
+# --- other methods in a metric that moves, on a line, beside NumPy ---
+
+
+def line_slope(y):
+    return y**3 + 1
+
+
+def line_mass(t, y):
+    return (1 + 2 * t) * (1 + y**2)
+
+
+def line_velocity(t, y):
+    return -line_slope(y) / line_mass(t, y)
+
+
+def heun_step(t, y, h):
+    first = line_velocity(t, y)
+    return y + h / 2 * (first + line_velocity(t + h, y + h * first))
+
+
+def moving_step(t, y, h):
+    found = y
+    for _ in range(40):
+        found = y - h * line_slope(found) / line_mass(t, y)
+    return found
+
+
+def entropic_mass(t, y):
+    return 1 / y
+
+
+def mirror_step(t, y, h):
+    return y * np.exp(-h * line_slope(y))
+
+
+MOVING = fm.MovingMetric(lambda t, y, args: (1 + 2 * t) * (1 + y[:, None] ** 2))
+ENTROPIC = fm.HessianMetric(lambda y, args: jnp.sum(y * jnp.log(y)))
+
+
+@pytest.mark.parametrize(
+    ("method", "step", "metric", "mass", "power", "sign"),
+    [
+        ("heun", heun_step, MOVING, line_mass, 2, 0),
+        ("minimizing_movement", moving_step, MOVING, line_mass, 1, -1),
+        ("mirror", mirror_step, ENTROPIC, entropic_mass, 1, 1),
+    ],
+)
+def test_the_prediction_of_each_method_is_the_limit_of_its_gaps(method, step, metric, mass, power, sign):
+    start, end, steps = 0.8, 0.4, 20
+
+    def regularised(t, y):
+        """The gradient of `|f'|^2 / 4 m` at a time, over the mass."""
+        by = 1e-5
+        ends = [line_slope(z) ** 2 / (4 * mass(t, z)) for z in (y + by, y - by)]
+        return (ends[0] - ends[1]) / (2 * by) / mass(t, y)
+
+    def right(t, z):
+        y, error = z
+        v, by = lambda y: -line_slope(y) / mass(t, y), 1e-5
+        return [v(y), (v(y + by) - v(y - by)) / (2 * by) * error - sign * regularised(t, y)]
+
+    flow, error = solve_ivp(right, (0, end), [start, 0], method="DOP853", rtol=1e-12, atol=1e-13).y[:, -1]
+
+    def gap(count):
+        y, h = start, end / count
+        for n in range(count):
+            y = step(n * h, y, h)
+        return y - flow
+
+    # The gap over `h^p`, as the step size goes to zero.
+    coarse, fine = (gap(count) * (count / end) ** power for count in (400, 800))
+    h, weight = end / steps, np.sqrt(mass(end, flow))
+    found = fm.gap_report(
+        fm.GradientFlow(lambda y, args: jnp.sum(y**4 / 4 + y), metric), jnp.asarray([start]), h, steps, method
+    )
+    assert found.gap[-1] == pytest.approx(weight * abs(gap(steps)), rel=1e-6)
+    assert found.predicted[-1] == pytest.approx(weight * h**power * abs(2 * fine - coarse), rel=1e-3)
+    assert found.predicted_loss_gap[-1] == pytest.approx(line_slope(flow) * h**power * (2 * fine - coarse), rel=1e-3)
+    slope = line_slope(flow)
+    assert found.regularisation[-1] == pytest.approx(sign * h / 4 * slope**2 / mass(end, flow), rel=1e-6)
+    assert found.regularisation_loss_gap[-1] == pytest.approx(h * slope * error, rel=1e-5)
+
+
+def test_a_gap_that_is_none_has_no_shares_and_one_of_any_size_is_found():
+    """Steps of a linear potential are exact; and a flow knows no unit of length."""
+    flow = fm.GradientFlow(lambda y, args: args[0] * jnp.sum(y) + args[1] * jnp.sum(y**2))
+    exact = fm.gap_report(flow, jnp.ones(1), 0.25, 4, args=jnp.array([1.0, 0.0]))
+    assert exact.predicted[-1] == 0
+    assert (exact.predicted_shares == 0).all()
+    assert "nan" not in str(exact)
+    small = fm.gap_report(flow, jnp.full(1, 1e-14), 0.1, 4, args=jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(small.gap, 1e-14 * abs(0.8**small.updates - np.exp(-2 * small.t)), rtol=1e-6)
+
+
 # --- bad input ---
 
 PAIR = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0)}
@@ -177,13 +271,15 @@ PAIR = {"x": jnp.asarray(1.0), "y": jnp.asarray(1.0)}
     ("change", "complaint"),
     [
         ({"flow": fm.InertialFlow(potential)}, "`flow` must be of first order"),
-        ({"flow": fm.VectorField(lambda t, y, args: y)}, "`flow` must be a gradient flow, got VectorField"),
+        ({"flow": fm.VectorField(lambda t, y, args: y)}, "must be a gradient flow, got VectorField.*`limit.flow`"),
         ({"step_size": 0.0}, "`step_size` must be a positive"),
         ({"step_size": lambda n: 0.1}, "`step_size` must be a number, got the schedule"),
         ({"steps": 0}, "`steps` must be a whole number of updates from 1, got 0"),
         ({"steps": 2.5}, "`steps` must be a whole number"),
         ({"method": "heavy_ball"}, "`method` must be one of 'euler'.*got 'heavy_ball'"),
         ({"order": 3}, "`order` must be 1 or 2"),
+        ({"order": 1.0}, "`order` must be 1 or 2"),
+        ({"order": True}, "`order` must be 1 or 2"),
         ({"y0": {}}, "`y0` must hold at least one float array"),
         ({"y0": {"x": jnp.asarray(jnp.nan), "y": PAIR["y"]}}, "`y0` must be finite"),
         ({"y0": {"x": 1, "y": 2}}, "`y0` must hold float arrays.*'x'"),

@@ -334,14 +334,14 @@ def test_no_modified_flow_of_the_wrong_thing(flow, options, complaint):
 @pytest.mark.parametrize(
     ("flow", "method", "complaint"),
     [
-        (O12_FLOW, "euler", "has no modified loss in a DenseMetric.*fm.modified_flow.*fm.ConstantMetric"),
-        (LINE_FLOW, "implicit_euler", "has no modified loss in a DiagonalMetric"),
+        (O12_FLOW, "euler", "has no known modified loss in a DenseMetric.*fm.modified_flow.*fm.ConstantMetric"),
+        (LINE_FLOW, "implicit_euler", "has no known modified loss in a DiagonalMetric"),
         (O12_FLOW, "heun", "`method` must be one of 'euler', .*got 'heun'"),
         (PLAIN, "euler", "`flow` must be a gradient flow, got VectorField"),
         (
             fm.GradientFlow(o12_potential, fm.MovingMetric(lambda t, y, args: (1 + t) * jnp.eye(2))),
             "geodesic",
-            "has no modified loss in a MovingMetric",
+            "has no known modified loss in a MovingMetric",
         ),
     ],
 )

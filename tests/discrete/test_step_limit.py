@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.linalg
 
@@ -239,30 +240,50 @@ def test_inertia_makes_a_spectrum_complex():
 
 def test_fields_that_can_not_be_answered_for():
     flow = fm.VectorField(lambda t, y, args: -y)
-    with pytest.raises(ValueError, match=r"`flow` has no potential and metric for its 1001 numbers.*up to 1000"):
+    with pytest.raises(ValueError, match=r"must be a `fm.GradientFlow` for the 1001 numbers.*up to 1000"):
         step_limit(flow, jnp.ones(1001))
-    with pytest.raises(ValueError, match="`y` is traced, and the eigenvalues of a field"):
+    with pytest.raises(ValueError, match="`y` is traced, and the eigenvalues of a field, such as this VectorField"):
         jax.jit(lambda y: step_limit(flow, y))(jnp.ones(2))
 
 
 @pytest.mark.parametrize(
-    ("flow", "missing"),
+    "flow",
     [
-        (fm.VectorField(lambda t, y, args: -y), "potential"),
-        (fm.VectorField(lambda t, y, args: -y, potential=lambda y, args: jnp.sum(y**2) / 2), "metric"),
+        fm.VectorField(lambda t, y, args: -3 * y),
+        # It says that it descends a potential in a metric, whose curvature is another.
+        fm.VectorField(lambda t, y, args: -3 * y, fm.Euclidean(), lambda y, args: jnp.sum(y**2) / 2),
     ],
 )
-def test_a_flow_without_potential_or_metric_has_no_curvature_but_a_limit(flow, missing):
-    with pytest.raises(ValueError, match=f"has no {missing}: use a `fm.GradientFlow`, or give it a `{missing}=`"):
-        leading_curvature(flow, jnp.ones(2))
-    np.testing.assert_allclose(step_limit(flow, jnp.ones(2)), 2.0, rtol=1e-12)
+def test_what_is_no_gradient_flow_has_the_limit_of_its_jacobian(flow):
+    y = jnp.ones(2)
+    with pytest.raises(ValueError, match=r"`flow` must be a `fm.GradientFlow`, got VectorField, .*take `limit.flow`"):
+        leading_curvature(flow, y)
+    np.testing.assert_allclose(step_limit(flow, y), 2 / 3, rtol=1e-12)
+    np.testing.assert_allclose(step_limit(flow, y, "heavy_ball", momentum=0.5), 3 / 3, rtol=1e-9)
+
+
+def test_decay_beside_adams_metric_and_a_frozen_leaf_count_as_what_they_do():
+    bowl_of = {"a": 500.0, "b": 0.5}
+
+    def potential(y, args):
+        return sum(bowl_of[name] * jnp.sum(leaf**2) for name, leaf in y.items())
+
+    labels = {"a": "still", "b": "moved"}
+    adamw = fm.flow_of(optax.adamw(1e-2, eps=1.0, weight_decay=50.0), potential)
+    np.testing.assert_allclose(step_limit(adamw, {"b": jnp.zeros(1)}), 2 / (1 + 50), rtol=1e-9)
+    y = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    frozen = fm.flow_of(optax.partition({"still": optax.set_to_zero(), "moved": optax.sgd(0.1)}, labels), potential, y)
+    np.testing.assert_allclose(step_limit(frozen, y), 2.0, rtol=1e-9)
+    unknown = fm.flow_of(optax.adam(1e-2, eps=1.0), lambda y, args: jnp.sum(jnp.log(y)))
+    with pytest.raises(ValueError, match="`flow` must have a finite Jacobian at `y`"):
+        step_limit(unknown, -jnp.ones(2))
 
 
 def test_wrong_input_is_named():
     flow, y = fm.GradientFlow(lambda y, args: jnp.sum(y**2)), jnp.ones(2)
     with pytest.raises(ValueError, match=r'`method` must be one of "euler".*"nesterov".*, got .rk5.'):
         step_limit(flow, y, "rk5")
-    with pytest.raises(ValueError, match="`flow` must be first order, got InertialFlow"):
+    with pytest.raises(ValueError, match=r"`flow` must be a `fm.GradientFlow`, got InertialFlow"):
         leading_curvature(fm.InertialFlow(flow.potential, damping=1.0), (y, y))
     with pytest.raises(ValueError, match="`flow` must be a flow, got function"):
         step_limit(lambda y: y, y)

@@ -1,22 +1,29 @@
-"""The largest stable step of a field that has no potential: all eigenvalues of its Jacobian, through the polynomial."""
+"""The largest stable step of a field that is no gradient flow: its Jacobian's eigenvalues, through the polynomial."""
 
 import math
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from ..._tree import is_traced, size, traced_numbers
+from ..._tree import is_traced, ravel, size, traced_numbers
 from ..._typing import Args, State
 from ...flow import AbstractFlow, field_jacobian
 from ._characteristic import Characteristic
 from ._stable_radius import stable_radius
+from .leading_curvature import AS_GRADIENT_FLOW
 
 _LARGEST = 1000
 """Numbers of the state up to which the Jacobian is formed: its eigenvalues take some seconds then."""
 
-_jacobian_at_state = eqx.filter_jit(field_jacobian)
+
+@eqx.filter_jit
+def _jacobian_at_state(flow: AbstractFlow, t: Any, y: State, args: Args) -> Float[Array, "n n"]:
+    # A velocity that is replaced by NaN, as one in a metric that is none, has the derivative zero.
+    known = jnp.isfinite(ravel(flow.vector_field(t, y, args))).all()
+    return jnp.where(known, field_jacobian(flow, t, y, args), jnp.nan)
 
 
 def dense_jacobian(flow: AbstractFlow, t: Any, y: State, args: Args) -> Float[np.ndarray, "n n"]:
@@ -27,14 +34,14 @@ def dense_jacobian(flow: AbstractFlow, t: Any, y: State, args: Args) -> Float[np
     """
     if is_traced(flow, t, y, args):
         raise ValueError(
-            "`y` is traced, and the eigenvalues of a field without a potential are found outside of JAX "
-            "transformations: call it there, or give the flow its `potential` and `metric`."
+            f"`y` is traced, and the eigenvalues of a field, such as this {type(flow).__name__}, are found outside of "
+            f"JAX transformations. Call it there; {AS_GRADIENT_FLOW}."
         )
     if size(y) > _LARGEST:
         raise ValueError(
-            f"`flow` has no potential and metric for its {size(y)} numbers, and the Jacobian of any other field is "
-            f"formed for up to {_LARGEST}: matrix-free limits are for `fm.GradientFlow`. Let an adaptive solver find "
-            "the step, `fm.simulate(flow, y, t1)`."
+            f"`flow` must be a `fm.GradientFlow` for the {size(y)} numbers of its state, got {type(flow).__name__}, "
+            f"whose Jacobian is formed for up to {_LARGEST}: {AS_GRADIENT_FLOW}. Else let an adaptive solver find the "
+            "step, `fm.simulate(flow, y, t1)`."
         )
     return np.asarray(_jacobian_at_state(flow, traced_numbers(t), y, traced_numbers(args)), np.float64)
 

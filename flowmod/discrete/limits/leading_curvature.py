@@ -9,10 +9,16 @@ from jaxtyping import Array, Bool, Float
 
 from ..._tree import as_state, combine, dtype_of, floats, is_float_array, is_traced, ravel, traced_numbers, unraveler
 from ..._typing import Args, State
-from ...flow import AbstractFlow, require_flow
+from ...flow import GradientFlow, require_flow
 from ...linalg import Eigenpairs, LeadingEigenpair, extreme_eigenpairs, random_start, warm_start
 from ...metric import hessian_product, metric_products
 from ...simulate import Trajectory, carried_along
+
+AS_GRADIENT_FLOW = (
+    "if it does, make it `fm.GradientFlow(potential, metric)`, and of `limit = fm.flow_of(optimizer, potential)` take "
+    "`limit.flow`"
+)
+"""What to do with a flow that has a curvature, but is not known as one that has."""
 
 
 class Curvatures(NamedTuple):
@@ -24,11 +30,11 @@ class Curvatures(NamedTuple):
     products: Any
 
 
-def leading_curvature(flow: AbstractFlow, y: State, *, t: Any = 0.0, args: Args = None) -> LeadingEigenpair:
+def leading_curvature(flow: GradientFlow, y: State, *, t: Any = 0.0, args: Args = None) -> LeadingEigenpair:
     """The largest eigenvalue of `M^-1 H`, the curvature of a potential in the metric, and its eigenvector, by Lanczos.
 
     Args:
-        flow: a first-order flow with a potential and a metric.
+        flow: the gradient flow.
         y: the state.
         t: the time, for a metric that moves.
         args: handed to the potential and to the metric.
@@ -38,22 +44,16 @@ def leading_curvature(flow: AbstractFlow, y: State, *, t: Any = 0.0, args: Args 
         `y`, of length one in the metric), residual, scale, products, and whether it converged.
 
     Raises:
-        ValueError: if the flow is second order or has no potential or metric, or the potential no second derivatives.
+        ValueError: if the flow is no gradient flow, or its potential has no second derivatives.
     """
     y = as_state("y", y)
-    require_descent(flow, y)
+    require_descent(flow)
     operands = (flow, traced_numbers(t), y, traced_numbers(args))
     return _leading(*operands) if is_traced(operands) else _leading_at_state(*operands)
 
 
-def has_curvature(flow: AbstractFlow, y: State) -> bool:
-    """Whether the flow's potential and metric live on the whole state."""
-    whole = jax.tree.structure(flow.position(y)) == jax.tree.structure(y)
-    return whole and flow.potential is not None and flow.metric is not None
-
-
 def curvatures_at(
-    flow: AbstractFlow,
+    flow: GradientFlow,
     t: Any,
     y: State,
     args: Args,
@@ -62,14 +62,13 @@ def curvatures_at(
     rtol: float | None = None,
 ) -> Eigenpairs:
     """The largest curvature and some of the smallest, from a start or from random numbers."""
-    metric = flow.metric.at(t)  # pyright: ignore[reportOptionalMemberAccess]
-    products = hessian_product(flow.potential, y, args), *metric_products(metric, y, args)  # pyright: ignore
+    products = hessian_product(flow.potential, y, args), *metric_products(flow.metric.at(t), y, args)
     if start is None:
         start = random_start(ravel(y).size, ravel(y).dtype)
     return extreme_eigenpairs(*products, start, smallest=smallest, rtol=rtol, precision=dtype_of(y))
 
 
-def curvatures_along(flow: AbstractFlow, trajectory: Trajectory, args: Args = None) -> Curvatures:
+def curvatures_along(flow: GradientFlow, trajectory: Trajectory, args: Args = None) -> Curvatures:
     """The largest curvature at each time of a trajectory, each search begun with the eigenvector of the time before."""
     ys = floats(trajectory.ys)
     first = ravel(jax.tree.map(lambda leaf: leaf[:1].sum(0), ys))
@@ -89,7 +88,7 @@ def _next(start, t, y, operands):
 _next_compiled = eqx.filter_jit(_next)
 
 
-def _leading(flow: AbstractFlow, t: Any, y: State, args: Args) -> LeadingEigenpair:
+def _leading(flow: GradientFlow, t: Any, y: State, args: Args) -> LeadingEigenpair:
     mode = curvatures_at(flow, t, y, args).leading
     return mode._replace(vector=unraveler(y)(mode.vector))
 
@@ -97,17 +96,11 @@ def _leading(flow: AbstractFlow, t: Any, y: State, args: Args) -> LeadingEigenpa
 _leading_at_state = eqx.filter_jit(_leading)
 
 
-def require_descent(flow: AbstractFlow, y: State) -> None:
-    """Raise a `ValueError` unless the flow descends a potential in a metric, both on the whole state."""
+def require_descent(flow: Any) -> None:
+    """Raise a `ValueError` unless the flow descends a potential in a metric, by what it is and not by what it says."""
     require_flow(flow)
-    if flow.potential is None or flow.metric is None:
-        missing = "potential" if flow.potential is None else "metric"
+    if not isinstance(flow, GradientFlow):
         raise ValueError(
-            f"`flow` must have a potential and a metric, and this {type(flow).__name__} has no {missing}: use a "
-            f"`fm.GradientFlow`, or give it a `{missing}=`."
-        )
-    if not has_curvature(flow, y):
-        raise ValueError(
-            f"`flow` must be first order, got {type(flow).__name__}: take the `fm.GradientFlow` of its potential, and "
-            '`method="heavy_ball"` for one with inertia.'
+            f"`flow` must be a `fm.GradientFlow`, got {type(flow).__name__}, which need not descend a potential in a "
+            f"metric: {AS_GRADIENT_FLOW}."
         )

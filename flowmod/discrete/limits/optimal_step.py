@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ..._tree import as_state, dtype_of, is_traced, size, traced_numbers
 from ..._typing import Args, State
-from ...flow import AbstractFlow
+from ...flow import GradientFlow
 from .leading_curvature import curvatures_at, require_descent
 from .step_limit import CURE, require_curvature
 
@@ -48,7 +48,7 @@ class OptimalStep:
 
 
 def optimal_step(
-    flow: AbstractFlow, y: State, method: str = "euler", *, t: Any = 0.0, args: Args = None
+    flow: GradientFlow, y: State, method: str = "euler", *, t: Any = 0.0, args: Args = None
 ) -> OptimalStep:
     """The fixed step, and the momentum, of the fastest convergence to a minimum of a potential in its metric.
 
@@ -58,7 +58,7 @@ def optimal_step(
     momentum: `sqrt k` times fewer steps. It is an optimum of the linearisation: far away it promises nothing.
 
     Args:
-        flow: a first-order flow with a potential and a metric.
+        flow: the gradient flow.
         y: a minimum, or a state with curvatures like those of the minimum.
         method: `"euler"` or `"heavy_ball"`.
         t: the time, for a metric that moves.
@@ -68,7 +68,7 @@ def optimal_step(
         An `OptimalStep`. The eigenvalues are Lanczos estimates from inside of the spectrum.
 
     Raises:
-        ValueError: if the flow has no potential or metric, `method` is another, something is traced, or the smallest
+        ValueError: if the flow is no gradient flow, `method` is another, something is traced, or the smallest
             curvature is not positive, so that no step converges.
         RuntimeError: if Lanczos did not converge, with its residual and its products.
 
@@ -77,7 +77,7 @@ def optimal_step(
     if method not in _OPTIMA:
         raise ValueError(f'`method` must be "euler" or "heavy_ball", whose optimum is known, got {method!r}.')
     y = as_state("y", y)
-    require_descent(flow, y)
+    require_descent(flow)
     if is_traced(flow, y, t, args):
         raise ValueError("`y` is traced, and an optimal step is of concrete numbers: call it outside of `jit`.")
     pairs = _curvatures_at_state(flow, traced_numbers(t), y, traced_numbers(args), None, 1)

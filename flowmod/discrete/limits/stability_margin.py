@@ -21,7 +21,7 @@ def stability_margin(
     args: Args = None,
     momentum: float | None = None,
 ) -> Float[Array | np.ndarray, " times"]:
-    """The step over its limit along a trajectory: `h lambda_max / bears`, for a flow with a potential and a metric.
+    """The step over its limit along a trajectory: `h lambda_max / bears`, for a gradient flow.
 
     Below one the step is stable in the linearisation there, above one a perturbation along the leading eigenvector
     grows. Training that hovers around one is at the edge of stability. The eigenvectors of each time are looked for

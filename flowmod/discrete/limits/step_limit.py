@@ -2,19 +2,20 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..._tree import as_state, dtype_of, is_traced
 from ..._typing import Args, State
-from ...flow import AbstractFlow, require_flow
+from ...flow import AbstractFlow, GradientFlow, require_flow
 from ...simulate import Ensemble, Trajectory
 from ._characteristic import MOMENTUM_METHODS, characteristic
 from ._field_limit import dense_jacobian, field_limit, require_finite
 from ._states import states_of
 from .bears import bears, require_method
-from .leading_curvature import curvatures_along, has_curvature, leading_curvature
+from .leading_curvature import curvatures_along, leading_curvature
 
 CURE = "Use double precision, or a better conditioned metric (a larger mass)."
 
@@ -30,17 +31,17 @@ def step_limit(
 ) -> Float[Array, ""] | Float[np.ndarray, " times"]:
     """The largest stable step of a discrete method, at a state or along a trajectory.
 
-    For a flow with a potential and a metric it is what the method bears over the largest eigenvalue of `M^-1 H`, `H`
+    For a gradient flow it is what the method bears over the largest eigenvalue of `M^-1 H`, `H`
     the matrix of plain second derivatives. At a critical point the flow's linearisation is exactly `-M^-1 H`, and a
     perturbation along the leading eigenvector decays just below the limit and grows just above. Elsewhere it is the
     limit that the curvature there would set: training often stays stable beyond the one at its start. Directions of
     negative curvature, in which the flow itself grows, set none.
 
-    For any other field, and for one with inertia, it is the largest step with which no eigenvalue of the Jacobian
-    grows, for all smaller steps too: the eigenvalues are complex in general, and each ray of the complex plane has its
-    own limit. With momentum the gradient is read as minus the field, `-M v`. A field that itself grows (an eigenvalue
-    with a positive real part) is stable with no step, and the limit is zero; so it is for Euler and an undamped
-    oscillation, of which RK4 bears some. Eigenvalues that are zero up to rounding set no limit.
+    For any other flow, whatever it says of a potential, it is the largest step with which no eigenvalue of the
+    Jacobian grows, for all smaller steps too: the eigenvalues are complex in general, and each ray of the complex plane
+    has its own limit. With momentum the gradient is read as minus the field, `-M v`. A field that itself grows (an
+    eigenvalue with a positive real part) is stable with no step, and the limit is zero; so it is for Euler and an
+    undamped oscillation, of which RK4 bears some. Eigenvalues that are zero up to rounding set no limit.
 
     Args:
         flow: the flow.
@@ -61,8 +62,8 @@ def step_limit(
     Raises:
         ValueError: if `method` or `momentum` is another, at a state where potential, metric or field are not finite or
             the potential has no curvature at all (piecewise linear, say), if the potential has no second derivatives,
-            for a method with momentum and a flow with inertia, or, without a potential, for states of more than 1000
-            numbers and inside JAX transformations.
+            for a method with momentum and a flow with inertia, or, for all but gradient flows, for states of more than
+            1000 numbers and inside JAX transformations.
         RuntimeError: if Lanczos did not converge at a state, with its residual and its products.
 
     Reference: E. Hairer and G. Wanner, "Solving Ordinary Differential Equations II" (1996), ch. IV.2; B. T. Polyak,
@@ -74,12 +75,12 @@ def step_limit(
         raise ValueError("`y` must be a state or a Trajectory, got an Ensemble: take a member, `ensemble[0]`.")
     along = isinstance(y, Trajectory)
     y = y if along else as_state("y", y)
-    if has_curvature(flow, y.ys if along else y):
+    if isinstance(flow, GradientFlow):
         if along:
             found = curvatures_along(flow, y, args)
             return _limits(bears(method, momentum), found.values, found.converged & (found.scales > 0))
         return _of_curvature(flow, y, t, args, bears(method, momentum))
-    if method in MOMENTUM_METHODS and flow.potential is not None and flow.metric is not None:
+    if method in MOMENTUM_METHODS and not _is_first_order(flow, y.ys if along else y):
         raise ValueError(
             f'`method="{method}"` is for flows of first order, got {type(flow).__name__}, which has momentum of its '
             "own: take the `fm.GradientFlow` of its potential."
@@ -93,7 +94,11 @@ def step_limit(
     return jnp.asarray(field_limit(polynomial, jacobian, dtype_of(y)), dtype_of(y))
 
 
-def _of_curvature(flow: AbstractFlow, y: State, t: Any, args: Args, q: float) -> Float[Array, ""]:
+def _is_first_order(flow: AbstractFlow, y: State) -> bool:
+    return jax.tree.structure(flow.position(y)) == jax.tree.structure(y)
+
+
+def _of_curvature(flow: GradientFlow, y: State, t: Any, args: Args, q: float) -> Float[Array, ""]:
     mode = leading_curvature(flow, y, t=t, args=args)
     if not is_traced(mode):
         mode.require_converged(CURE)

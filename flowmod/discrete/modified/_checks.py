@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from ...flow import GradientFlow, InertialFlow, require_flow
 from ..methods._checks import require_method, require_step_size
 from ._steps import METHODS
@@ -21,12 +23,12 @@ def require_gradient_flow(flow: Any) -> None:
     if not isinstance(flow, GradientFlow):
         raise ValueError(
             f"`flow` must be a gradient flow, got {type(flow).__name__}, which need not descend its potential: "
-            "`fm.modified_flow` takes any flow."
+            "of `limit = fm.flow_of(optimizer, potential)` take `limit.flow`; `fm.modified_flow` takes any flow."
         )
 
 
 def require_order(order: Any) -> None:
-    if order not in (1, 2):
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order not in (1, 2):
         raise ValueError(f"`order` must be 1 or 2, the number of terms added to the flow, got {order!r}.")
 
 

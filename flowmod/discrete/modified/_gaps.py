@@ -91,8 +91,8 @@ def measure(
             predicted=jnp.sqrt(jnp.sum(predicted_squares)),
             unexplained=length(_minus(gap, predicted)),
             modified=jnp.stack([length(_minus(iterate, place)) for place in there.modified]),
-            shares=gap_squares / jnp.sum(gap_squares),
-            predicted_shares=predicted_squares / jnp.sum(predicted_squares),
+            shares=_shares(gap_squares),
+            predicted_shares=_shares(predicted_squares),
             loss=loss,
             loss_gap=flow.potential(combine(iterate, y0), args) - loss,
             predicted_loss_gap=dot(covector, predicted),
@@ -102,6 +102,12 @@ def measure(
 
     leaves = along._replace(flow=floats(along.flow), modified=tuple(map(floats, along.modified)))
     return jax.lax.map(at, (times, found, leaves))
+
+
+def _shares(squares: Float[Array, " L"]) -> Float[Array, " L"]:
+    """Parts of their sum; of nothing there are none."""
+    whole = jnp.sum(squares)
+    return squares / jnp.where(whole == 0, 1, whole)
 
 
 def _minus(a: Vector, b: Vector) -> Vector:

@@ -42,8 +42,9 @@ class GapReport(eqx.Module):
         predicted: the length of the predicted one, (T,).
         unexplained: the length of their difference, (T,), of the next order in the step size.
         modified: the distance of the iterates from each modified flow, (T, order), as a length in the flow's metric.
-        shares: what each module has of the squared length of the gap, (T, L), with the sum one. In a metric that
-            couples modules half of what two have in common counts for each, so that a share may be negative.
+        shares: what each module has of the squared length of the gap, (T, L), with the sum one, or all zero where there
+            is no gap. In a metric that couples modules half of what two have in common counts for each, so that a share
+            may be negative.
         predicted_shares: the same of the predicted gap, (T, L).
         loss: the potential of the flow, (T,).
         loss_gap: the potential of the iterate minus that of the flow, (T,).
@@ -162,7 +163,7 @@ def gap_report(
         args: handed to the flow.
         rtol: relative error of the flow's steps; 1e-10 for a float64 state, 1e-5 for float32. A distance below it is
             none.
-        atol: absolute error; a thousandth of `rtol`.
+        atol: absolute error; a thousandth of `rtol`, times the largest number in `y0`.
         max_steps: of the flow's run.
 
     Returns:
@@ -190,7 +191,7 @@ def gap_report(
         raise ValueError(f"`y0` must hold at least one float array with an entry, got {y0!r}.")
     y0, args, dtype = combine(jax.tree.map(jnp.asarray, floats(y0)), y0), traced_numbers(args), dtype_of(y0)
     rtol = _TOLERANCES.get(dtype, 1e-10) if rtol is None else rtol
-    options = {"rtol": rtol, "atol": rtol / 1000 if atol is None else atol, "max_steps": max_steps}
+    options = {"rtol": rtol, "atol": rtol / 1000 * _scale(y0) if atol is None else atol, "max_steps": max_steps}
     updates = np.unique(np.linspace(0, steps, min(steps, _RECORDS) + 1).round().astype(np.int32))[1:]
     h, times = jnp.asarray(step_size, dtype), (updates * float(step_size)).astype(dtype)
     along = run_companions(flow, y0, h, times, method, order, args, options)
@@ -203,6 +204,12 @@ def gap_report(
     counts = tuple(map(len, modules.places(y0)))
     known = {"modules": modules.names, "parameters": counts, "units": flow.units, "updates": updates, "t": times}
     return GapReport(method, float(step_size), **known, **gaps._asdict())
+
+
+def _scale(y0: State) -> float:
+    """The largest number of a state, or one if that is zero or not finite."""
+    largest = max((float(jnp.max(jnp.abs(leaf), initial=0)) for leaf in jax.tree.leaves(floats(y0))), default=0.0)
+    return largest if 0 < largest < np.inf else 1.0
 
 
 def _require_values(*values: Any) -> None:

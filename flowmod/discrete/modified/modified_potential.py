@@ -34,7 +34,8 @@ def modified_potential(flow: GradientFlow, step_size: Any, method: str = "euler"
     prefers flat places, an implicit step (minus) steep ones. The loss exists for straight steps in a metric that is the
     same everywhere, and for steps along geodesics in any metric that does not move. For straight steps in a metric that
     depends on the state the first modified flow has the term `(h/2) Gamma(v, v)` of the coordinates too, which is no
-    gradient: a loss without it is no nearer to the iterates than the flow.
+    gradient in general: a loss without it is no nearer to the iterates than the flow. In special cases, as in one
+    dimension, some other loss exists; none is looked for.
 
     Args:
         flow: the gradient flow.
@@ -46,8 +47,8 @@ def modified_potential(flow: GradientFlow, step_size: Any, method: str = "euler"
         A potential `f(y, args)`: `fm.GradientFlow(potential, flow.metric)` is the first modified flow.
 
     Raises:
-        ValueError: if `flow` is no gradient flow, `step_size` is no positive number, `method` is another, or there is
-            no such loss.
+        ValueError: if `flow` is no gradient flow, `step_size` is no positive number, `method` is another, or no such
+            loss is known.
 
     Reference: D. G. T. Barrett and B. Dherin, "Implicit Gradient Regularization" (2021), for the Euclidean metric.
     """
@@ -56,8 +57,8 @@ def modified_potential(flow: GradientFlow, step_size: Any, method: str = "euler"
     require_method(method, (*_STRAIGHT, *_INTRINSIC))
     if not has_modified_loss(flow.metric, method):
         raise ValueError(
-            f'`method="{method}"` has no modified loss in a {type(flow.metric).__name__}, which may depend on the '
-            "state or on time: use `fm.modified_flow`, which keeps what is no gradient. A metric that is the same "
+            f'`method="{method}"` has no known modified loss in a {type(flow.metric).__name__}, which may depend on '
+            "the state or on time: use `fm.modified_flow`, which keeps what is no gradient. A metric that is the same "
             'everywhere is a `fm.ConstantMetric(matrix)`, and in one that does not move "geodesic" has a loss.'
         )
     step_size = jnp.asarray(step_size, None if is_traced(step_size) else float)

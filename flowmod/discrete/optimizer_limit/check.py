@@ -4,6 +4,7 @@ The names and the variables of optax's closures are no promise. A version that u
 the name of the element, before there is a flow.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,12 +16,18 @@ from ..._tree import floats
 from ..._typing import State
 from .groups import Routes
 from .nodes import Element, place
-from .parts import Normalise, Part
+from .parts import Average, Normalise, Part
 
 _UPDATES = 3
 _SMALLEST = 1e-6
 _SLACK = 1e3
 """Times the rounding of one operation: both sides take some tens of them."""
+
+_CANCELLATION = 4
+"""Times the rounding of one operation over `1 - beta`, which is what is left of two numbers near one."""
+
+_WORST = 0.05
+"""Up to which error an optimizer of low precision is believed: another gain or another average makes more."""
 
 
 def check_part(element: Element, made: optax.GradientTransformation) -> None:
@@ -37,22 +44,45 @@ def check_whole(optimizer: optax.GradientTransformation, routes: Routes, like: S
     """Raise a `ValueError` unless the optimizer treats every leaf of a state as its route says."""
     leaves, structure = jax.tree.flatten(floats(like))
     places = [i + 0.3 * np.arange(leaf.size).reshape(leaf.shape) for i, leaf in enumerate(leaves)]
-    gradients, params = ([[wave(n + x) for x in places] for n in range(_UPDATES)] for wave in (np.cos, np.sin))
+
+    def waves(wave: Any) -> list[list[np.ndarray]]:
+        """By update and leaf, in the leaf's dtype, which masks may look at."""
+        pairs = list(zip(places, leaves, strict=True))
+        return [[np.asarray(wave(n + x), leaf.dtype) for x, leaf in pairs] for n in range(_UPDATES)]
+
+    gradients, params = waves(np.cos), waves(np.sin)
     by_leaf = []
     for i, route in enumerate(routes.routes):
-        answers = [step[i] for step in gradients]
+        answers, own = ([step[i].astype(float) for step in steps] for steps in (gradients, params))
         for element in route:
-            answers = element.part.steps(answers, [step[i] for step in params])
+            answers = element.part.steps(answers, own)
         by_leaf.append(answers)
     trees = ([jax.tree.unflatten(structure, step) for step in steps] for steps in (gradients, params))
-    found = _answers(jax.jit(optimizer.update), optimizer, *trees)
+    try:
+        found = _answers(jax.jit(optimizer.update), optimizer, *trees)
+    except jax.errors.ConcretizationTypeError as error:
+        raise ValueError(
+            "`optimizer` has a mask or labels that look at values, and optax shows them parameters first and gradients "
+            "later: look at paths, shapes or dtypes, or give the mask as a tree."
+        ) from error
     elements = [element for route in routes.routes for element in route]
-    _require(found, list(zip(*by_leaf, strict=True)), elements, f"the {len(leaves)} leaves of `like` under {place(())}")
+    name = f"the {len(leaves)} leaves of `like` under {place(())}"
+    _require(found, list(zip(*by_leaf, strict=True)), elements, name, [leaf.dtype for leaf in leaves])
 
 
 def _small(part: Part) -> float:
     """A gradient so small that an eps shows."""
     return max(part.eps, part.eps_root**0.5, _SMALLEST) if isinstance(part, Normalise) else _SMALLEST
+
+
+def _memory(part: Part) -> float:
+    """How many updates the longest average of a part is over."""
+    match part:
+        case Average(beta=beta):
+            return 1 / (1 - beta)
+        case Normalise(first=first, second=second):
+            return 1 / (1 - max(first, second))
+    return 1.0
 
 
 def _answers(update: Any, made: optax.GradientTransformation, gradients: list, params: list) -> list[list[np.ndarray]]:
@@ -67,11 +97,15 @@ def _answers(update: Any, made: optax.GradientTransformation, gradients: list, p
     return found
 
 
-def _require(found: list, expected: list, elements: list[Element], name: str) -> None:
-    precisions = (jnp.result_type(float), *(element.precision for element in elements))
-    rounding = _SLACK * max(float(jnp.finfo(precision).eps) for precision in precisions)
-    for answers, wanted in zip(found, expected, strict=True):
+def _require(found: list, expected: list, elements: list[Element], name: str, dtypes: Sequence = ()) -> None:
+    precisions = (jnp.result_type(float), *dtypes, *(element.precision for element in elements))
+    memory = max((_memory(element.part) for element in elements), default=1.0)
+    eps = max(float(jnp.finfo(precision).eps) for precision in precisions)
+    rounding = min((_SLACK + _CANCELLATION * memory) * eps, _WORST)
+    for n, (answers, wanted) in enumerate(zip(found, expected, strict=True)):
         for a, w in zip(answers, wanted, strict=True):
+            if not np.isfinite(w).all():
+                raise ValueError(f"{name} makes of finite gradients {w} in update {n}: look at its schedules.")
             if not np.allclose(a, w, rtol=rounding, atol=rounding * float(np.abs(w).max(initial=0))):
                 raise ValueError(
                     f"{name} does not do what its name and its numbers say: got the updates {a}, expected {w}. Is "

@@ -54,6 +54,12 @@ def value(coefficient: Coefficient, t: ArrayLike, dtype: Any) -> Float[Array, ""
     return jnp.asarray(coefficient.at(t) if isinstance(coefficient, Moving | Steady) else coefficient).astype(dtype)
 
 
+def vanishes(coefficient: Coefficient) -> bool:
+    """Whether a number is zero at some time, or has both signs."""
+    values = coefficient.values if isinstance(coefficient, Moving) else np.asarray(coefficient)
+    return bool(values.min() <= 0 <= values.max())
+
+
 class Clock(NamedTuple):
     """Time for updates, and numbers at times for numbers at updates.
 
@@ -144,6 +150,7 @@ def check_updates(updates: Any) -> int | None:
 def check_counts(n: int | Sequence[int] | np.ndarray) -> np.ndarray:
     """Numbers of updates as an integer array."""
     counts = np.asarray(n)
+    counts = counts if counts.size else counts.astype(int)
     if counts.dtype.kind not in "iu" or (counts < 0).any():
         raise ValueError(f"`n` must be whole numbers of updates, 0 or more, got {n!r}.")
     return counts

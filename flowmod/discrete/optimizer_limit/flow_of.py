@@ -42,20 +42,23 @@ def flow_of(
     - weight decay after it: `y' = ... - decay y`, which is no gradient flow in that metric; before it, it is part of
       the potential
 
-    With `memory=True` the averages keep their memory in units of time, `tau = h / (1 - beta)`, as if `beta` went to 1
-    with `h` to zero: heavy ball, EMA and Nesterov become `tau y'' + y' = -g`, an `InertialFlow`, RMSProp and Adam a
-    flow of the parameters and the averages, with bias correction where the optimizer has it.
+    With `memory=True` the averages keep their memory in units of time, `tau = (time of an update) / (1 - beta)`, as if
+    `beta` went to 1 with the time of an update to zero: heavy ball, EMA and Nesterov become `tau y'' + y' = -g`, an
+    `InertialFlow`, RMSProp and Adam a flow of the parameters and the averages, with bias correction where the optimizer
+    has it.
 
     Time is the sum of the learning rates: iterate `n` is at `limit.time(n)`, which is `n h` without a schedule. A
     heavy ball with `memory=True` takes the time `h / (1 - beta)` for an update, since `g / (1 - beta)` would be
-    infinite in the limit. If groups have rates of their own, the clock is that of the first leaf that moves, and the
+    infinite in the limit: its `tau`, and Nesterov's, is `h / (1 - beta)^2`, and that of an EMA `h / (1 - beta)`. If
+    groups have rates of their own, the clock is that of the first leaf that moves, and the
     others are faster or slower by the ratio. Adam's flow is stiff where a gradient is of the size of `eps`.
 
     Args:
         optimizer: the optax transformation, with its learning rate and its sign: updates are added.
         potential: the loss `f(y, args)`.
-        like: a state, of which only the structure, the shapes and what masks look at are used: needed where the
-            optimizer has groups of leaves.
+        like: a state, of which the structure, the shapes and the dtypes are used: needed where the optimizer has
+            groups of leaves. Masks may look at these, and not at values: optax shows them the parameters first and
+            the gradients later.
         memory: whether averages keep their memory.
         clock: the time of one update, a number or a schedule, if it should not be the learning rate.
         updates: how many updates the flow is for. Needed where a number changes with time on the clock, as with groups
@@ -108,7 +111,8 @@ def _require_alone(step: Discretized, node: Node, potential: Potential) -> None:
         raise ValueError(
             f"`optimizer` has {beside} {step}, and no flow is known for both: take what `fm.discretize` made alone."
         )
-    if step.flow.potential is not potential:
+    own = step.flow.potential
+    if not (own is potential or own == potential):  # a method of an object is another object each time
         raise ValueError(
             f"`potential` must be that of the flow that {step} discretises, `flow.potential`, got another function."
         )

@@ -23,8 +23,9 @@ def flow_along(lines: Lines) -> AbstractFlow:
 
     Returns:
         A `GradientFlow`, Euclidean if every leaf goes down its gradient as it is, else in the diagonal metric that its
-        gradient is divided by; a `VectorField` where there is no such metric, because a weight decay comes later or
-        a leaf is frozen; an `InertialFlow` where every leaf has one plain average; else an `MomentFlow`.
+        gradient is divided by; a `VectorField` where there is no such metric, because a weight decay comes later, a
+        leaf is frozen or a learning rate is zero at some time; an `InertialFlow` where every leaf has one plain
+        average; else a `MomentFlow`.
     """
     decays = tuple(line.decay for line in lines.lines)
     if any(decays):
@@ -33,6 +34,8 @@ def flow_along(lines: Lines) -> AbstractFlow:
         return _inertial(lines) or MomentFlow(lines)
     if all(line.is_plain for line in lines.lines):
         return GradientFlow(lines.potential)
+    if any(line.driven and line.stops for line in lines.lines):
+        return VectorField(_Velocity(lines), potential=lines.potential)
     weights = _Weights(lines)
     metric = MovingDiagonal(weights) if lines.moves else DiagonalMetric(eqx.Partial(weights, 0.0))
     if all(line.follows_gradient for line in lines.lines):

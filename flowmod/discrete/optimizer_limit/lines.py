@@ -10,7 +10,7 @@ import numpy as np
 from ..._tree import floats
 from ..._typing import Args, Covector, Potential, State, Vector
 from ...metric import value_and_covector
-from .clock import Moving, value
+from .clock import Moving, value, vanishes
 from .operations import Add, Average, Averages, Multiply, Normalise, Operation
 
 
@@ -61,6 +61,11 @@ class Line(eqx.Module):
     def follows_gradient(self) -> bool:
         """Whether the velocity is the gradient over a weight: no decay after the first."""
         return self.driven and not any(isinstance(operation, Add) for operation in self.operations)
+
+    @property
+    def stops(self) -> bool:
+        """Whether it stands still at some time, where a learning rate is zero: no weight is infinite."""
+        return any(isinstance(operation, Multiply) and vanishes(operation.by) for operation in self.operations)
 
     @property
     def remembers(self) -> bool:

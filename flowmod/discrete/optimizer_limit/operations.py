@@ -99,7 +99,10 @@ class Normalise(eqx.Module):
     def _root(self, square: Leaf) -> Leaf:
         eps, eps_root = (value(number, 0.0, square.dtype) for number in (self.eps, self.eps_root))
         # A solver's trial step may overshoot zero by rounding.
-        return jnp.sqrt(jnp.maximum(square, 0) + eps_root) + eps
+        inside = jnp.maximum(square, 0) + eps_root
+        # The root's derivative at zero is infinite, and what is divided by it is zero there.
+        nothing = inside == 0
+        return jnp.where(nothing, 0, jnp.sqrt(jnp.where(nothing, 1, inside))) + eps
 
 
 Operation = Multiply | Add | Average | Normalise

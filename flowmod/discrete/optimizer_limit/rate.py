@@ -11,10 +11,10 @@ import numpy as np
 Schedule = Callable[[Any], Any]
 Powers = tuple[tuple[Schedule, int], ...]
 
-_EARLY = np.array([0, 1, 10, 100, 1000])
-"""Updates at which a schedule is asked for its sign: a warm-up may begin with zero."""
-
 _CHUNK = 1024
+
+_EARLY = np.concatenate([np.arange(1000), 1000 * 2 ** np.arange(20)])
+"""Updates at which a schedule is asked for its sign: a warm-up may begin with zero. They are one chunk."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +65,19 @@ def _evaluated(schedule: Schedule, counts: np.ndarray) -> np.ndarray:
     # Always of one length: another one would be compiled anew, operation by operation.
     chunks = -(-counts.size // _CHUNK)
     padded = np.resize(counts, (chunks, _CHUNK)).astype(np.int32)
-    with jax.ensure_compile_time_eval(), jax.numpy_dtype_promotion("standard"):
-        found = [np.asarray(jax.vmap(schedule)(jnp.asarray(chunk)), np.float64) for chunk in padded]
+    try:
+        with jax.ensure_compile_time_eval(), jax.numpy_dtype_promotion("standard"):
+            found = [np.asarray(jax.vmap(schedule)(jnp.asarray(chunk)), np.float64) for chunk in padded]
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise ValueError(
+            f"The schedule {schedule!r} of `optimizer` or `clock` is no function of JAX, whose argument may be traced: "
+            "take `jnp.where` for `if`, and `jnp` for `math` and NumPy."
+        ) from error
+    wrong = next((chunk.shape[1:] for chunk in found if chunk.ndim > 1), None)
+    if wrong is not None:
+        raise ValueError(
+            f"The schedule {schedule!r} of `optimizer` or `clock` must return a number, got an array of shape {wrong}."
+        )
     return np.concatenate([np.empty(0), *found])[: counts.size]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from ..._tree import is_traced
+from ..methods import Discretization
 from .check import check_part
 from .nodes import Chain, Discretized, Element, Masked, Node, Partition, Position, place
 from .parts import Average, Decay, Normalise, Part, Scale
@@ -53,6 +54,9 @@ def recognise(optimizer: Any) -> Node:
 
 
 def _read(made: optax.GradientTransformation, position: Position, unknown: list[str]) -> Node:
+    discretization = getattr(made.update, "discretization", None)  # a chain keeps no more than the functions
+    if isinstance(discretization, Discretization):
+        return _discretized(position, discretization)
     name, known = _maker(made.update), _variables(made)
 
     def inner(key: Hashable, transformation: optax.GradientTransformation) -> Node:
@@ -72,8 +76,6 @@ def _read(made: optax.GradientTransformation, position: Position, unknown: list[
             case "optax.partition":
                 groups = {label: inner(label, each) for label, each in known["transforms"].items()}
                 return Partition(position, groups, known["param_labels"])
-            case "fm.discretize":
-                return _discretized(position, name, known)
             case _ if name in _READERS:
                 return _element(made, position, name, known)
     except KeyError as error:
@@ -101,13 +103,7 @@ def _maker(update: Any) -> str:
     module, path = getattr(update, "__module__", None), getattr(update, "__qualname__", None)
     if module is None or path is None:
         return f"{type(update).__module__}:{type(update).__qualname__}"
-    root = path.split(".")[0]
-    if module.partition(".")[0] == "optax":
-        return f"optax.{root}"
-    return "fm.discretize" if module == _DISCRETIZE and root == "discretize" else f"{module}:{path}"
-
-
-_DISCRETIZE = f"{__name__.rpartition('.')[0].rpartition('.')[0]}.methods.discretize"
+    return f"optax.{path.split('.')[0]}" if module.partition(".")[0] == "optax" else f"{module}:{path}"
 
 
 def _variables(made: optax.GradientTransformation) -> dict[str, Any]:
@@ -142,12 +138,9 @@ def _rate(value: Any) -> Rate:
     return Rate(1.0, ((value, 1),))
 
 
-def _discretized(position: Position, name: str, known: dict[str, Any]) -> Discretized:
-    # A chain keeps the update function only, and not the `Discretization` with its attributes.
-    held = inspect.getclosurevars(known["step"]).nonlocals
-    momentum = held["kept"] if held["method"] in ("heavy_ball", "nesterov") else None
-    gain = ONE if momentum is None else Rate(1 / (1 - _beta(momentum)))
-    return Discretized(position, name, known["flow"], _rate(known["step_size"]) * gain)
+def _discretized(position: Position, made: Discretization) -> Discretized:
+    gain = ONE if made.momentum is None else Rate(1 / (1 - _beta(made.momentum)))
+    return Discretized(position, "fm.discretize", made.flow, _rate(made.step_size) * gain)
 
 
 def _trace(known: dict[str, Any]) -> Average:
