@@ -8,6 +8,7 @@ from rich.table import Table
 from benchmarks import (
     accuracy,
     cache,
+    edge,
     engine,
     ensembles,
     imports,
@@ -26,6 +27,7 @@ SUITES = {
     "imports": imports.measure,
     "single_runs": single_runs.measure,
     "cache": cache.measure,
+    "edge": edge.measure,
     "ensembles": ensembles.measure,
     "progress": progress.measure,
     "engine": engine.measure,

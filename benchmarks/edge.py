@@ -6,7 +6,9 @@ at the start: the diagonal of the Gauss-Newton matrix and a mass of a hundredth 
 """
 
 import functools
+import sys
 import time
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
@@ -16,7 +18,7 @@ import numpy as np
 
 import flowmod as fm
 from benchmarks.cases import digits_problem
-from benchmarks.timing import Row, interleaved
+from benchmarks.timing import Row, interleaved, ratio
 from flowmod._tree import ravel
 from flowmod.discrete.central._average import curvature_slopes
 from flowmod.discrete.central._march import RTOL, Course, Tracked, central_step, first_vectors, track
@@ -25,6 +27,9 @@ from flowmod.metric import hessian_product, value_and_covector
 _SIZES, _COUNT, _DIRECTIONS, _MASS = (64, 96, 48, 10), 200, 6, 0.01
 _LAST = 500
 """Steps at the end whose means are compared."""
+
+_COUNTED = 1000
+"""Steps before the one whose cost is measured."""
 
 RUNS = {
     "gradient descent": (0.12, 2200, "euler", None),
@@ -78,18 +83,10 @@ def _predictions(name: str) -> list[Row]:
 
 
 def _costs() -> list[Row]:
-    """One step where several directions are critical, against its own derivatives, and warm starts against cold."""
-    net, flow = case("gradient descent")
-    step_size, *_ = RUNS["gradient descent"]
-    course, at = _at_the_edge(net, flow, step_size, 1000)
-    arrays, static = eqx.partition(course, eqx.is_array)
-
-    def compiled(function):
-        call = jax.jit(lambda arrays, *operands: function(eqx.combine(arrays, static), *operands))
-        return functools.partial(call, arrays)
-
-    count = jnp.asarray(1000, jnp.int32)
-    step = compiled(lambda course, at: central_step(course, 0.0, at, count))
+    """One step where several directions are critical, against its own derivatives."""
+    course, at = _at_the_edge()
+    compiled = functools.partial(_compiled, course)
+    step = compiled(lambda course, at: central_step(course, 0.0, at, jnp.asarray(_COUNTED)))
     _, seen = step(at)
     critical = int(jnp.sum(course.central.threshold_in(at.flat.dtype).is_near(seen.values[:_DIRECTIONS])))
     pairs, products = course.substeps * critical * (critical + 1) // 2, int(seen.products)
@@ -110,17 +107,25 @@ def _costs() -> list[Row]:
     timed = [functools.partial(_ready, call, at) for call in (step, *calls)]
     timed.append(functools.partial(_ready, compiled(gradient), at.flat))
     seconds, of_products, of_slope, of_gradient = interleaved(*timed, repeats=9)
-    whole = of_products + course.substeps * of_gradient + pairs * of_slope
-    shown = f"{seconds / whole:.2f} x ({1e3 * seconds:.3g} ms; {products} products, {pairs} third derivatives)"
-    without = f"{seconds / (whole - pairs * of_slope):.2f} x"
-    searches = [compiled(functools.partial(_search, warm=warm)) for warm in (True, False)]
-    warm, cold = (int(search(at, count)) for search in searches)
-    what = f"{critical} critical directions, a step of the central flow over its gradients, products"
+    alone = of_products + course.substeps * of_gradient
+    whole = alone + pairs * of_slope
+    what = f"{critical} critical directions, a step of the central flow over"
+    counts = f"{course.substeps} gradients and {products} products"
     return [
-        Row(f"{what} and third derivatives", shown, "<= 1.5 x", seconds <= 1.5 * whole),
-        Row(f"{what} only", without, "reported", True),
-        Row(f"products to a residual of {RTOL:g}, warm and cold", f"{warm}, {cold}", "<= half", 2 * warm <= cold),
+        _cost(f"{what} its {counts}", seconds, alone),
+        _cost(f"{what} its {counts} and {pairs} third derivatives", seconds, whole),
     ]
+
+
+def _cost(what: str, seconds: float, parts: float) -> Row:
+    return ratio(what, seconds, parts, 1.5)
+
+
+def _warm_starts() -> list[Row]:
+    """The products of a search from the last eigenvectors, and from random ones, at the same state."""
+    course, at = _at_the_edge()
+    warm, cold = (int(_compiled(course, functools.partial(_search, warm=warm))(at, _COUNTED)) for warm in (True, False))
+    return [Row(f"products to a residual of {RTOL:g}, warm and cold", f"{warm}, {cold}", "<= half", 2 * warm <= cold)]
 
 
 def _search(course, at, count, warm):
@@ -131,20 +136,41 @@ def _ready(call, operand):
     return jax.block_until_ready(call(operand))
 
 
-def _at_the_edge(net, flow, step_size, steps):
-    """The central flow's state after so many steps."""
-    central = fm.central_flow(flow, step_size, directions=_DIRECTIONS)
+def _compiled(course, function):
+    """A function of a course and more, with the arrays of the course as operands: else they would be constants."""
+    arrays, static = eqx.partition(course, eqx.is_array)
+    call = jax.jit(lambda arrays, *operands: function(eqx.combine(arrays, static), *operands))
+    return functools.partial(call, arrays)
+
+
+@functools.cache
+def _at_the_edge():
+    """The central flow's state after so many steps of gradient descent as are counted."""
+    net, flow = case("gradient descent")
+    central = fm.central_flow(flow, RUNS["gradient descent"][0], directions=_DIRECTIONS)
     course = Course(central, net, None, 2)
     flat = ravel(net)
 
     @eqx.filter_jit
     def advance(course, at):
-        return jax.lax.fori_loop(0, steps, lambda i, at: central_step(course, 0.0, at, i)[0], at)
+        return jax.lax.fori_loop(0, _COUNTED, lambda i, at: central_step(course, 0.0, at, i)[0], at)
 
     return course, advance(course, Tracked(flat, first_vectors(_DIRECTIONS, flat)))
 
 
-def measure() -> list[Row]:
-    """All rows."""
+PARTS = {name: functools.partial(_predictions, name) for name in RUNS} | {"cost": _costs, "warm starts": _warm_starts}
+
+
+def measure(*names: str) -> Iterator[Row]:
+    """The rows of the parts with these names, of all without any, as they come: one that fails is a row, too."""
     jax.config.update("jax_enable_x64", True)
-    return [row for name in RUNS for row in _predictions(name)] + _costs()
+    for name in names or PARTS:
+        try:
+            yield from PARTS[name]()
+        except Exception as error:  # the others are still worth measuring
+            yield Row(name, f"failed, {type(error).__name__}: {str(error).partition(chr(10))[0]}", "a result", False)
+
+
+if __name__ == "__main__":
+    for row in measure(*sys.argv[1:]):
+        print(f"{row.what}: {row.shown}, wanted {row.wanted}{'' if row.met else ', missed'}", flush=True)

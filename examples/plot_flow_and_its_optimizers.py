@@ -67,7 +67,8 @@ limit = own["predicted_limit"].values[0]
 fates = own["fate"].values
 print(f"limit {limit:.3f}, fates of Euler's method: {', '.join(fates[0])}")
 np.testing.assert_allclose(limit, own["limit_at_start"].values[0])
-assert np.all(fates[:, steps < limit] == "converged")
+settled = ["converged", "converging"]
+assert np.isin(fates[:, steps < limit], settled).all()
 assert np.all(fates[0, steps > 3 * limit] == "diverged")
 ax = draw(own)
 
@@ -75,9 +76,10 @@ ax = draw(own)
 # The Euclidean flow
 # ------------------
 #
-# ``optax.sgd`` is Euler's method for this one, and the limit separates the step sizes that settle from those that do
-# not. Adam takes steps of about :math:`h` whatever the slope is, so that its time is no time of this flow: from the
-# fifth step size to the first, a twentieth of it, SGD comes twenty times closer to the flow and Adam by less than half.
+# ``optax.sgd`` is Euler's method for this one. Below the limit all step sizes settle, and far above it none does; in
+# between one may, elsewhere. Adam takes steps of about :math:`h` whatever the slope is, so that its time is no time of
+# this flow: from the fifth step size to the first, a twentieth of it, SGD comes twenty times closer to the flow and
+# Adam by less than half.
 
 euclidean = fm.GradientFlow(problem)
 steps = np.geomspace(0.02, 20.0, 10)
@@ -87,7 +89,10 @@ limits = plain["predicted_limit"].values
 print(f"orders {plain['order'].values}, limits {limits}")
 sgd, adam = plain["error"].values
 np.testing.assert_allclose(plain["order"].values, [1.0, np.nan], atol=0.05)
-np.testing.assert_array_equal(plain["fate"].values[0] == "converged", steps < limits[0])
+print(f"fates of SGD: {', '.join(plain['fate'].values[0])}")
+settles = np.isin(plain["fate"].values[0], settled)
+assert settles[steps < limits[0]].all()
+assert not settles[steps > 5 * limits[0]].any()
 assert np.isnan(limits[1])
 assert sgd[0] < sgd[4] / 20
 assert adam[0] > adam[4] / 2

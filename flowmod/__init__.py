@@ -39,12 +39,37 @@ from .contraction import stability_constants as stability_constants
 from .contraction import twins as twins
 
 # discretisation: what optimizers make of a flow
+from .discrete import AveragedFlow as AveragedFlow
+from .discrete import CentralFlow as CentralFlow
+from .discrete import Discretization as Discretization
+from .discrete import DiscretizationState as DiscretizationState
+from .discrete import EulerContraction as EulerContraction
+from .discrete import GapReport as GapReport
 from .discrete import LayerwiseState as LayerwiseState
 from .discrete import LevenbergMarquardt as LevenbergMarquardt
+from .discrete import OptimalStep as OptimalStep
+from .discrete import OptimizerLimit as OptimizerLimit
 from .discrete import Window as Window
+from .discrete import averaged_flow as averaged_flow
+from .discrete import bears as bears
+from .discrete import bifurcation as bifurcation
+from .discrete import central_flow as central_flow
 from .discrete import compare as compare
+from .discrete import compare_seeds as compare_seeds
 from .discrete import discretize as discretize
+from .discrete import edge_of_stability as edge_of_stability
+from .discrete import euler_contraction as euler_contraction
+from .discrete import exp_map as exp_map
+from .discrete import flow_of as flow_of
+from .discrete import gap_report as gap_report
 from .discrete import layerwise as layerwise
+from .discrete import minibatch as minibatch
+from .discrete import modified_flow as modified_flow
+from .discrete import modified_potential as modified_potential
+from .discrete import optimal_step as optimal_step
+from .discrete import retraction as retraction
+from .discrete import stability_map as stability_map
+from .discrete import stability_margin as stability_margin
 from .discrete import step_limit as step_limit
 
 # the flow: what moves
@@ -86,6 +111,7 @@ from .metric import DenseMetric as DenseMetric
 from .metric import DiagonalMetric as DiagonalMetric
 from .metric import Euclidean as Euclidean
 from .metric import FullMetric as FullMetric
+from .metric import HessianMetric as HessianMetric
 from .metric import LayerReport as LayerReport
 from .metric import LayerwiseMetric as LayerwiseMetric
 from .metric import MetricReport as MetricReport
@@ -125,6 +151,7 @@ from .module import wrap as wrap
 from .simulate import RESULTS as RESULTS
 from .simulate import AtEquilibrium as AtEquilibrium
 from .simulate import Ensemble as Ensemble
+from .simulate import MetricController as MetricController
 from .simulate import SimulationError as SimulationError
 from .simulate import Trajectory as Trajectory
 from .simulate import ensemble as ensemble

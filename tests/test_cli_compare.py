@@ -2,11 +2,13 @@
 
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
+import flowmod as fm
 from flowmod.study import literals
 from flowmod.study.optimizers import OPTIMIZERS
 
@@ -25,27 +27,45 @@ def files():
 
 
 def test_it_prints_fates_orders_and_limits(flowmod):
-    names = [word for name in OPTIMIZERS for word in ("--optimizer", name)]
+    chosen = ("euler", "heavy_ball", "sgd", "momentum", "adam")
+    names = [word for name in chosen for word in ("--optimizer", name)]
     text = flowmod(*BOWL, *names, "--steps", "1e-3:1:8", "--out", "c.nc", "--plot", "c.png")
-    for word in (*OPTIMIZERS, "converged", "diverged", "unknown", "0.5"):
+    for word in (*chosen, "converging", "diverged", "unknown", "0.5"):
         assert word in text
     assert files() == ["c.nc", "c.png"]
     with xr.open_dataset("c.nc", engine="h5netcdf") as table:
-        assert list(table["optimizer"].values) == list(OPTIMIZERS)
+        assert list(table["optimizer"].values) == list(chosen)
         np.testing.assert_allclose(table["step_size"], np.geomspace(1e-3, 1, 8))
-        # The bowl is flat: Euler's step is plain gradient descent, and both know the limit 2/4.
-        np.testing.assert_allclose(table["predicted_limit"], [0.5, 0.5, 0.5, np.nan, np.nan], rtol=1e-9)
-        np.testing.assert_allclose(table["order"][:3], [1, 2, 1], atol=0.05)
+        # The bowl is flat: Euler's step is plain gradient descent, and both know the limit 2/4. That of a heavy ball is
+        # 2 (1 + 0.9) / 4, of a step size that is multiplied by 0.1.
+        np.testing.assert_allclose(table["predicted_limit"], [0.5, 9.5, 0.5, 9.5, np.nan], rtol=1e-9)
+        np.testing.assert_allclose(table["order"][[0, 2]], 1, atol=0.05)
         # Momentum keeps the flow's time: it approaches the flow, and Adam does not.
         error = table["error"].sel(optimizer=["momentum", "adam"])[:, 0]
         assert error[0] < 0.1 < error[1]
 
 
 def test_a_table_has_a_row_for_each_record(flowmod):
-    flowmod(*BOWL, "--optimizer", "sgd", "--steps", "0.01:0.1:2", "--out", "c.csv")
+    words = ("--y0", "[0, 0]", "--t1", "1", "--optimizer", "sgd", "--steps", "0.01:0.1:2", "--out", "c.csv")
+    # A start that tells nothing is named below the tables.
+    assert "The start is already at a critical point" in flowmod("compare", "model.py:bowl", *words)
     table = pd.read_csv("c.csv")
     assert len(table) == 2 * 61
     assert {"optimizer", "step_size", "flow_time", "update", "loss", "distance", "fate", "order"} <= set(table)
+
+
+def test_methods_of_flows_go_by_their_names_and_momentum_keeps_the_time():
+    def bowl(y, args):
+        return jnp.sum(y**2) / 2
+
+    flow = fm.GradientFlow(bowl, fm.HessianMetric(bowl))
+    own = [name for name in OPTIMIZERS if name not in ("sgd", "momentum", "adam")]
+    made = {name: OPTIMIZERS[name](flow)(0.01) for name in own}
+    assert {"euler", "rk4", "implicit_euler", "geodesic", "mirror", "heavy_ball", "nesterov"} <= set(made)
+    for name, optimizer in made.items():
+        assert optimizer.method == name
+        step = 0.01 if optimizer.momentum is None else 0.01 * (1 - optimizer.momentum)
+        assert optimizer.step_size == pytest.approx(step)
 
 
 @pytest.mark.slow

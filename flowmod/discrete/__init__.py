@@ -1,11 +1,36 @@
 """Discrete optimizers: made from flows, and measured against the flow that they imitate."""
 
+from .central import AveragedFlow as AveragedFlow
+from .central import CentralFlow as CentralFlow
+from .central import averaged_flow as averaged_flow
+from .central import central_flow as central_flow
+from .central import edge_of_stability as edge_of_stability
 from .comparison import compare as compare
 from .layerwise import LayerwiseState as LayerwiseState
 from .layerwise import LevenbergMarquardt as LevenbergMarquardt
 from .layerwise import Window as Window
 from .layerwise import layerwise as layerwise
+from .limits import EulerContraction as EulerContraction
+from .limits import OptimalStep as OptimalStep
+from .limits import bears as bears
+from .limits import euler_contraction as euler_contraction
 from .limits import leading_curvature as leading_curvature
+from .limits import optimal_step as optimal_step
+from .limits import stability_margin as stability_margin
 from .limits import step_limit as step_limit
+from .maps import bifurcation as bifurcation
+from .maps import stability_map as stability_map
 from .methods import Discretization as Discretization
+from .methods import DiscretizationState as DiscretizationState
 from .methods import discretize as discretize
+from .methods import exp_map as exp_map
+from .methods import retraction as retraction
+from .minibatches import Minibatch as Minibatch
+from .minibatches import compare_seeds as compare_seeds
+from .minibatches import minibatch as minibatch
+from .modified import GapReport as GapReport
+from .modified import gap_report as gap_report
+from .modified import modified_flow as modified_flow
+from .modified import modified_potential as modified_potential
+from .optimizer_limit import OptimizerLimit as OptimizerLimit
+from .optimizer_limit import flow_of as flow_of

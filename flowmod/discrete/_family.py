@@ -36,8 +36,8 @@ class Family(NamedTuple):
 
     def init(self, optimizer: optax.GradientTransformation, y: State) -> Any:
         """The optimizer's state at the start, every number in it an array."""
-        with _named(self.argument):
-            return _arrays(optimizer.init(floats(y)))
+        with named(self.argument):
+            return arrays(optimizer.init(floats(y)))
 
     def step(self, optimizer: Any, y: State, state: Any) -> tuple[State, Any, Float[Array, ""]]:
         """The next iterate and the optimizer's next state, of the types of the last, and the loss before the step."""
@@ -50,10 +50,10 @@ class Family(NamedTuple):
             "value_fn": lambda moved, static=None: self.potential(combine(moved, y), self.args),
             "static": static,
         }
-        with _named(self.argument):
+        with named(self.argument):
             updates, after = optimizer.update(gradient, state, leaves, **extra)
             moved = jax.tree.map(lambda leaf, update: leaf + update.astype(leaf.dtype), leaves, updates)
-            return combine(moved, y), _like(_arrays(after), state), loss
+            return combine(moved, y), like(arrays(after), state), loss
 
 
 def made_by(argument: str, make: Callable, *numbers: Any) -> Any:
@@ -62,8 +62,10 @@ def made_by(argument: str, make: Callable, *numbers: Any) -> Any:
     Raises:
         ValueError: if it fails, or makes something else; the error has its name.
     """
-    with _named(argument):
+    with named(argument):
         made = make(*numbers)
+    if isinstance(made, optax.MultiSteps):
+        made = made.gradient_transformation()
     if not isinstance(made, optax.GradientTransformation):
         raise ValueError(
             f"`{argument}` must return an optax transformation, got {type(made).__name__}: return "
@@ -73,7 +75,7 @@ def made_by(argument: str, make: Callable, *numbers: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _named(argument: str) -> Iterator[None]:
+def named(argument: str) -> Iterator[None]:
     """Errors from here carry the name of what the user gave."""
     try:
         # optax adds integers to floats, which a caller's strict rules would forbid.
@@ -82,16 +84,20 @@ def _named(argument: str) -> Iterator[None]:
     except jax.errors.JAXTypeError as error:
         raise ValueError(
             f"`{argument}` looks at the value of its numbers or state, which are traced, because one program serves "
-            "all of them: use `jax.numpy` functions on them, such as `jnp.where` for `if`."
+            "all of them. In a function of yours write `jnp.where` for `if`. Some schedules of optax look at their "
+            "peak: give them the peak 1 and the optimizer the step size, `optax.chain(optax.adam(h), "
+            "optax.scale_by_schedule(optax.warmup_cosine_decay_schedule(0.0, 1.0, 10, 100)))`."
         ) from error
     except Exception as error:
         line = str(error).partition("\n")[0]
         raise ValueError(f"`{argument}` failed with {type(error).__name__}: {line}") from error
 
 
-def _arrays(state: Any) -> Any:
+def arrays(state: Any) -> Any:
+    """An optimizer's state with every number in it as an array."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, state)
 
 
-def _like(tree: Any, like: Any) -> Any:
-    return jax.tree.map(lambda old, new: new.astype(old.dtype) if eqx.is_array(old) else old, like, tree)
+def like(tree: Any, other: Any) -> Any:
+    """A tree whose arrays have the types of another's: a loop's types must not change."""
+    return jax.tree.map(lambda old, new: new.astype(old.dtype) if eqx.is_array(old) else old, other, tree)

@@ -48,7 +48,8 @@ def newton(
 
     Far from the root each correction is shortened until `merit` falls, so that a large implicit step does not jump to
     another root, or out of the domain. Near it, where corrections are less than `eps^(1/3)` of the way, they are taken
-    whole, because rounding hides the fall; the iteration ends when a correction is rounding, or no longer halves.
+    whole, because rounding hides the fall; the iteration ends when a correction is rounding, or no longer halves, and
+    the merit does not fall any more as its slope promises.
 
     Differentiable to any order in what `residual` closes over, by the implicit function theorem.
 
@@ -96,12 +97,17 @@ def _iterate(correct: Callable, merit: Callable, length: Callable, start: Flat, 
         x, before, _, _, iterations = carry
         correction = correct(x)
         size = length(x, correction.vector)
-        relative = jnp.where(size > 0, size / jnp.maximum(length(x, x - start), floor), size)
-        near = relative <= eps ** (1 / 3)
+        relative = jnp.where(size > 0, size / jnp.maximum(_way(length, x, start), floor), size)
+        # A length may call a correction short that is a long one for the residual: the merit has to agree.
+        fallen = merit(x + correction.vector) - correction.merit
+        steady = fallen <= -1.5 * correction.slope + _rounding(correction)
+        falling = fallen < correction.slope / 4 - _rounding(correction)
+        near = (relative <= eps ** (1 / 3)) & steady
         idle = near & (before <= eps ** (1 / 3)) & (relative > before / 2)
+        tiny = relative <= eps**0.75
         part = _part(merit, x, correction, near)
-        lost = ~jnp.isfinite(size) | (part < _SHORTEST)
-        found = (relative <= eps**0.75) | idle
+        found = (tiny | idle) & ~falling
+        lost = ~jnp.isfinite(size) | ((part < _SHORTEST) & ~tiny)
         return x + part * correction.vector, relative, found & ~lost, lost, iterations + 1
 
     carry = (start, jnp.full((), jnp.inf, start.dtype), jnp.zeros((), bool), jnp.zeros((), bool), 0)
@@ -109,17 +115,27 @@ def _iterate(correct: Callable, merit: Callable, length: Callable, start: Flat, 
     return jnp.where(found, x, jnp.nan)
 
 
+def _way(length: Callable, x: Flat, start: Flat) -> Float[Array, ""]:
+    """The length of `x - start` at `x`, or of `x` itself if that is less: a `start` far away must not hide an error."""
+    own = jnp.where(jnp.any(start != 0), length(x, x), jnp.inf)
+    return jnp.minimum(length(x, x - start), own)
+
+
 def _part(merit: Callable, x: Flat, correction: Correction, whole: Bool[Array, ""]) -> Float[Array, ""]:
     """The largest of 1, 1/2, 1/4, ... that makes the merit fall by a share of what its slope promises; 1 if `whole`."""
-    rounding = 16 * jnp.finfo(x.dtype).eps * jnp.abs(correction.merit)
 
     def halve(carry):
         part = carry[0] / 2
         fallen = merit(x + part * correction.vector) - correction.merit
-        return part, whole | (fallen <= 1e-4 * part * correction.slope + rounding)
+        return part, whole | (fallen <= 1e-4 * part * correction.slope + _rounding(correction))
 
     def going(carry):
         part, enough = carry
         return ~enough & (part >= _SHORTEST)
 
     return jax.lax.while_loop(going, halve, (jnp.full((), 2, x.dtype), jnp.zeros((), bool)))[0]
+
+
+def _rounding(correction: Correction) -> Float[Array, ""]:
+    """Below this a change of the merit is noise."""
+    return 16 * jnp.finfo(correction.merit.dtype).eps * jnp.abs(correction.merit)

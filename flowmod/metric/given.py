@@ -44,4 +44,7 @@ def gradients_like(gradients: Covector, y: State) -> Covector:
     shapes = [[leaf.shape for _, leaf in jax.tree.leaves_with_path(floats(tree))] for tree in (gradients, y)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"`updates` must be gradients like the parameters, of shapes {shapes[1]}, got {shapes[0]}.")
+    trees = [jax.tree.structure(floats(tree)) for tree in (gradients, y)]
+    if trees[0] != trees[1]:
+        raise ValueError(f"`updates` must be gradients like the parameters, in the tree {trees[1]}, got {trees[0]}.")
     return cast_like(floats(gradients), floats(y))

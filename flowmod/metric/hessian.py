@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._tree import as_float, cast_like, combine, floats, is_traced, ravel, require_arguments, unraveler, where_finite
 from .._typing import Args, Covector, State, Vector
@@ -84,13 +84,18 @@ class HessianMetric(AbstractMatrixMetric):
         if self.inverse is not None:
             return combine(self._checked_inverse(self.inverse(y_star, args), y_star, near, args), near)
         dual, wanted, start, unravel = self._flat_dual(near, args), ravel(y_star), ravel(near), unraveler(near)
+        wanted = wanted.astype(start.dtype)
 
         def length(x, vector):
             # The metric's own: a number next to the edge of the domain counts as much as one far away.
             return self.norm(combine(unravel(x), near), unravel(vector), args).astype(x.dtype)
 
         floor = jnp.finfo(start.dtype).eps ** 0.5 * length(start, start)
-        return combine(unravel(newton(lambda x: dual(x) - wanted, start, floor, length=length)), near)
+        root = newton(lambda x: dual(x) - wanted, start, floor, length=length)
+        # `fn` may be finite outside of its domain, and have the wanted derivative there: a saddle is no minimum.
+        back, push = jax.linearize(dual, root)
+        right = jnp.all(_same(back, wanted)) & (root @ push(root) >= 0)
+        return combine(unravel(jnp.where(right, root, jnp.nan)), near)
 
     def _flat_dual(self, y: State, args: Args) -> Callable[[Float[Array, " n"]], Float[Array, " n"]]:
         unravel = unraveler(y)
@@ -104,10 +109,15 @@ class HessianMetric(AbstractMatrixMetric):
             raise ValueError(f"`inverse` must return a tree like the state, of shapes {shapes[1]}, got {shapes[0]}.")
         found = cast_like(found, like)
         back, wanted = ravel(self.dual(combine(found, near), args)), ravel(y_star)
-        right = jnp.abs(back - wanted) <= tolerance(back.dtype) * (1 + jnp.abs(wanted))
+        right = _same(back, wanted)
         if not is_traced(right) and bool(jnp.any(~right & jnp.isfinite(back))):
             raise ValueError(
                 "`inverse` must be the inverse of the gradient of `fn`, but the gradient is "
                 f"{np.asarray(back)} where it should be {np.asarray(wanted)}. Leave it out for Newton's method."
             )
         return unraveler(like)(jnp.where(right, ravel(found), jnp.nan))
+
+
+def _same(found: Float[Array, " n"], wanted: Float[Array, " n"]) -> Bool[Array, " n"]:
+    """Whether dual coordinates are those wanted, up to rounding."""
+    return jnp.abs(found - wanted) <= tolerance(found.dtype) * (1 + jnp.abs(wanted))

@@ -75,7 +75,7 @@ def comparison(dataset: Any, *, quantity: str = "distance", ax: Axes | None = No
 def _draw_marks(ax: Axes, step_sizes: np.ndarray, values: np.ndarray, fates: np.ndarray, index: int) -> None:
     for fate in _MARKS:
         where = fates == fate
-        how = _mark(fate, line_colour(index)) | {"label": f"_{fate}"}
+        how: dict[str, Any] = _mark(fate, line_colour(index)) | {"label": f"_{fate}"}
         if fate == "diverged":
             heights = np.full(where.sum(), _TOP - _ROW * index)
             ax.plot(step_sizes[where], heights, transform=ax.get_xaxis_transform(), **how)

@@ -38,7 +38,7 @@ def bowl(y, H):
 
 
 def factor_of_optimizer(make, gradient, y0, steps):
-    """By what the last one of some updates multiplies the parameters, as a compiled function of the step size."""
+    """By what the last one of some updates multiplies the part along `y0`, as a compiled function of the step size."""
 
     @jax.jit
     def factor(h):
@@ -51,7 +51,7 @@ def factor_of_optimizer(make, gradient, y0, steps):
 
         start, _ = jax.lax.scan(step, (y0, optimizer.init(y0)), length=steps - 1)
         (end, _), _ = step(start, None)
-        return jnp.abs(end).max() / jnp.abs(start[0]).max()
+        return jnp.abs(jnp.sum(gradient(y0) * end)) / jnp.abs(jnp.sum(gradient(y0) * start[0]))
 
     return factor
 
@@ -88,7 +88,8 @@ def test_the_limits_of_the_optimizers_themselves(oracle, method):
         mass = jnp.asarray(M)
         metric = fm.HessianMetric(lambda y, args: y @ mass @ y / 2, lambda dual, args: jnp.linalg.solve(mass, dual))
     flow, momentum = fm.GradientFlow(bowl, metric), MOMENTUM.get(method)
-    steps = 1 if momentum is None else 400  # until the faster root has died out
+    # Until the faster root has died out, but not the slower one below the rounding of the other direction.
+    steps = 1 if momentum is None else {"nesterov": 40}.get(method, 400)
     factor = factor_of_optimizer(lambda h: OPTIMIZERS[method](flow, h, H), lambda y: H @ y, leading, steps)
     found = by_bisection(factor, fm.bears(method, momentum) / largest)
     np.testing.assert_allclose(fm.bears(method, momentum), found * largest, rtol=1e-7)
@@ -219,3 +220,8 @@ def test_wrong_methods_and_momenta_are_named():
     for momentum in (1.0, -0.1, float("nan"), "0.9", np.ones(2)):
         with pytest.raises(ValueError, match=r"`momentum` must be a number in \[0, 1\)"):
             fm.bears("nesterov", momentum)
+
+
+def test_a_momentum_of_one_up_to_rounding():
+    assert fm.bears("heavy_ball", 1 - 1e-13) == pytest.approx(4)
+    assert fm.bears("nesterov", 1 - 1e-13) == pytest.approx(4 / 3)

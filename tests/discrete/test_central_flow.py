@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import flowmod as fm
+from flowmod.discrete.central._edge_table import _smooth
 from flowmod.discrete.central._leading import leading
 from flowmod.discrete.central.complementarity import complementary, matrix, triangle
 
@@ -28,6 +29,17 @@ def pair(w, args):
     del args
     x, y, z, u = w[:2], w[2:4], w[4], w[5]
     return jnp.sum(y * x**2) / 2 + (y[0] - 20.5) ** 2 / 2 + (y[1] - 20.3) ** 2 / 2 + x[0] * x[1] * z + z**2 / 2 + u**2
+
+
+def turned(w, factor):
+    """The pair in the coordinates `factor^T w`."""
+    return pair(factor.T @ w, None)
+
+
+def in_coordinates(factor, metric, state):
+    """The averaged motion of the pair in other coordinates and a constant metric: one program for all."""
+    flow = fm.GradientFlow(turned, fm.ConstantMetric(jnp.asarray(metric)))
+    return averaged(fm.central_flow(flow, H, directions=2), state, jnp.asarray(factor))
 
 
 @eqx.filter_jit
@@ -88,11 +100,36 @@ def test_the_conditions_of_optimality_hold_for_random_problems(k):
     assert set(ranks) >= set(range(1, k + 1))  # all kinds of solutions were seen
 
 
+@pytest.mark.parametrize("k", [2, 3])
+def test_problems_of_low_rank_are_solved(k):
+    """Their solutions are many: the margins are made from one, so that there is any. A tenth share nothing."""
+    rng = np.random.default_rng(5)
+    rows, columns = np.triu_indices(k)
+    weights = np.where(rows == columns, 1, np.sqrt(2))
+    margins, grams = [], []
+    for index in range(COUNT):
+        basis = np.linalg.qr(rng.normal(size=(k, k)))[0]
+        oscillates = np.arange(k) < rng.integers(1, k + 1)
+        sizes = rng.uniform(0.1, 2, size=k)
+        X, S = ((basis * np.where(which, sizes, 0)) @ basis.T for which in (oscillates, ~oscillates))
+        factor = rng.normal(size=(len(rows), rng.integers(1, len(rows))))
+        gram = factor @ factor.T if index % 10 else np.diag(1.0 * (rows == columns))
+        pushed = np.zeros((k, k))
+        pushed[rows, columns] = pushed[columns, rows] = gram @ (weights * X[rows, columns]) / weights
+        margins.append(S - pushed)
+        grams.append(gram)
+    found = solved(margins, grams)
+    assert np.mean(found.residual < 1e-8) > 0.98  # Newton's method ends early in one of several hundreds
+    assert np.all(found.residual[::10] < 1e-12)
+
+
 def test_one_direction_has_a_closed_form():
     """Two problems of one direction that share nothing: `max(0, -A / B)` each."""
-    found = solved(np.diag([-3.0, 2.0])[None], np.diag([0.5, 1.0, 0.5])[None])
+    margins = np.stack([np.diag(each) for each in ([-3.0, 2.0], [-0.025, -0.015])])
+    found = solved(margins, np.stack([np.diag([0.5, 1.0, 0.5]), np.diag([0.125, 0.0, 0.125])]))
     np.testing.assert_allclose(found.value[0], np.diag([6.0, 0.0]), atol=1e-12)
     np.testing.assert_allclose(found.slack[0], np.diag([0.0, 2.0]), atol=1e-12)
+    np.testing.assert_allclose(found.value[1], np.diag([0.2, 0.12]), atol=1e-12)
 
 
 @pytest.mark.parametrize("k", [2, 3])
@@ -125,8 +162,9 @@ def test_entries_off_the_diagonal_count_twice():
 
 
 def test_without_a_solution_nothing_is_claimed():
-    margins = np.stack([-np.eye(2), np.full((2, 2), np.nan)])
-    found = solved(margins, np.stack([np.zeros((3, 3)), np.eye(3)]))
+    """Nothing to push with, nothing for one of two directions, nothing known."""
+    margins = np.stack([-np.eye(2), np.diag([-1.0, -1e-3]), np.full((2, 2), np.nan)])
+    found = solved(margins, np.stack([np.zeros((3, 3)), np.diag([1.0, 0.0, 0.0]), np.eye(3)]))
     assert not np.any(found.residual < 1e-6)
 
 
@@ -188,26 +226,24 @@ def test_below_the_edge_it_is_the_gradient_flow():
 
 
 def test_two_directions_have_a_closed_form():
-    flow = fm.central_flow(fm.GradientFlow(pair), H, directions=2)
-    found, vectors = averaged(flow, [0.0, 0.0, EDGE, EDGE, 0.0, 0.1])
-    covariance = np.asarray(vectors.T @ found.covariance @ vectors)
-    np.testing.assert_allclose(covariance, np.diag([1.0, 0.6, 0, 0, 0, 0]), atol=1e-8)
-    np.testing.assert_allclose(found.velocity, [0, 0, 0, 0, 0, -0.2], atol=1e-8)
+    """The second time they share nothing: without `z` no slope couples them, and any covariance of them will do."""
+    state = [0.0, 0.0, EDGE, EDGE, 0.0, 0.1]
+    for coupling in (1, 0):
+        found, vectors = in_coordinates(np.diag([1, 1, 1, 1, coupling, 1.0]), np.eye(6), state)
+        covariance = np.asarray(vectors.T @ found.covariance @ vectors)
+        np.testing.assert_allclose(np.diag(covariance), [1.0, 0.6, 0, 0, 0, 0], atol=1e-8)
+        np.testing.assert_allclose(found.velocity, [0, 0, 0, 0, 0, -0.2], atol=1e-8)
+        if coupling:
+            np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-8)
 
 
 def test_a_constant_metric_is_another_set_of_coordinates():
     """In the coordinates `L^T w` of the metric's Cholesky factor preconditioned descent is gradient descent."""
     rng = np.random.default_rng(1)
     factor = np.tril(rng.normal(size=(6, 6))) + 3 * np.eye(6)
-    inverse = np.linalg.inv(factor.T)
-
-    def there(w, args):
-        return pair(jnp.asarray(factor.T) @ w, args)
-
     state = np.array([0.01, -0.02, 20.1, 20.0, 0.01, 0.2])
-    plain = velocity(fm.central_flow(fm.GradientFlow(pair), H, directions=2), state)
-    metric = fm.ConstantMetric(factor @ factor.T)
-    found = velocity(fm.central_flow(fm.GradientFlow(there, metric), H, directions=2), inverse @ state)
+    plain = in_coordinates(np.eye(6), np.eye(6), state)[0].velocity
+    found = in_coordinates(factor, factor @ factor.T, np.linalg.solve(factor.T, state))[0].velocity
     np.testing.assert_allclose(factor.T @ found, plain, rtol=1e-6, atol=1e-6)
     assert not np.array_equal(factor.T @ found, plain)
 
@@ -220,10 +256,12 @@ def test_it_can_be_simulated_and_stays_at_the_edge():
 
 
 def test_what_cannot_be_held_back_is_nan():
-    """A quadratic beyond its edge diverges: no oscillation changes its curvature. Nor does NaN pass for below it."""
-    flow = fm.central_flow(fm.GradientFlow(lambda w, args: 15 * jnp.sum(w**2)), H)
-    assert np.isnan(velocity(flow, [1.0, 2.0])).all()
-    assert np.isnan(velocity(flow, [np.nan, 2.0])).any()
+    """A quadratic mode beyond its edge diverges: no oscillation changes its curvature. Nor does NaN pass for below."""
+    state = np.array([0.0, 0.0, 15.0, 15.0, 0.0, 0.1])
+    alone = np.diag([0, 0, 0, 0, 0, 1.0])
+    for factor, unknown, expected in ((alone, 0, False), (5 * alone, 0, True), (np.eye(6), np.nan, True)):
+        found = in_coordinates(factor, np.eye(6), state + unknown)[0].velocity
+        assert np.isnan(found).any() == expected
 
 
 # --- the optimizer beside its flows ---
@@ -263,6 +301,15 @@ def test_a_run_can_be_drawn_and_kept(heavy, tmp_path):
         fm.plot.edge_of_stability(xr.Dataset())
     with pytest.raises(ValueError, match="`axes` must be three matplotlib `Axes`, got 1"):
         fm.plot.edge_of_stability(heavy, axes=axes[0])
+
+
+def test_a_mean_over_a_window_is_of_its_values_alone():
+    values = np.concatenate([[np.inf], np.full(3, 1e12), np.full(60, 1e-6), [np.nan]])
+    smooth = _smooth(np.stack([values, np.arange(65.0)], axis=1), 5)
+    np.testing.assert_allclose(smooth[6:62, 0], 1e-6, rtol=1e-12)
+    np.testing.assert_allclose(smooth[:, 1], np.arange(65.0))  # centred, at the ends as well
+    assert np.isinf(smooth[:3, 0]).all()
+    assert np.isnan(smooth[62:, 0]).all()
 
 
 # --- metrics that depend on the state: experimental ---
@@ -308,6 +355,20 @@ def test_for_a_constant_metric_the_averaged_flow_is_the_central_flow():
     np.testing.assert_allclose(general, central, rtol=1e-2, atol=1e-2)
     assert central[1] < -1 < 0 < Y - state[1]  # neither is the gradient flow
     assert not np.array_equal(general, central)
+
+
+@pytest.mark.parametrize(("step_size", "critical"), [(1.0, True), (0.15, False)])
+def test_a_critical_complex_pair_is_nan(step_size, critical):
+    """`M^-1 = diag(1 + 3 b, 1 - 3 a)` makes `-1 + 3 i` of the eigenvalues at zero: critical from `h = 0.2`."""
+
+    def lengths(w, args):
+        del args
+        return 1 / (1 + jnp.array([3.0, -3.0]) * w[::-1])
+
+    spiral = fm.GradientFlow(lambda w, args: w @ w / 2 + jnp.sum(w), fm.DiagonalMetric(lengths))
+    velocity, _ = fm.averaged_flow(spiral, step_size).average(0.0, jnp.zeros(2))
+    assert np.isnan(velocity).all() == critical
+    assert critical or np.allclose(velocity, -1)
 
 
 # --- wrong input ---

@@ -292,3 +292,13 @@ def test_gradients_are_like_the_parameters():
         optimizer = discretize(flow, 0.1, method, momentum=momentum)
         with pytest.raises(ValueError, match=r"`updates` must be gradients like the parameters, of shapes \[\(2,\)\]"):
             optimizer.update(jnp.ones(3), optimizer.init(y), y)
+    optimizer = discretize(flow, 0.1)
+    with pytest.raises(ValueError, match="`updates` must be gradients like the parameters, in the tree"):
+        optimizer.update({"y": y}, optimizer.init(y), y)
+
+
+def test_a_schedule_that_is_not_positive_gives_nan_and_a_short_float_is_a_number():
+    flow, y = FLOWS["arm"]
+    optimizer = discretize(flow, lambda count: jnp.asarray(-0.1))
+    assert np.isnan(optimizer.update(y, optimizer.init(y), y)[0]).all()
+    assert discretize(flow, jnp.asarray(0.5, jnp.bfloat16)).step_size == 0.5

@@ -150,12 +150,23 @@ def test_along_a_trajectory_the_worst_of_all_states_counts():
     assert np.isnan(fm.euler_contraction(undefined, run).limit)
 
 
+def test_one_state_that_is_not_symmetric_is_enough():
+    """And each Jacobian is that of its own time: `J(t) = [[-1, t], [0, -1]]` is symmetric at the start only."""
+    flow = fm.VectorField(lambda t, y, args: -y + t * jnp.stack([y[1], 0 * y[0]]))
+    euler = fm.euler_contraction(flow, fm.simulate(flow, jnp.ones(2), 1.0, ts=np.linspace(0, 1, 3)))
+    assert euler.kind == "euclidean"
+    assert euler.rate == pytest.approx(0.5, rel=1e-9)
+
+
 def test_wrong_input_is_named():
     y = jnp.ones(2)
     curved = fm.GradientFlow(lambda y, args: jnp.sum(y**2), fm.DenseMetric(lambda y, args: jnp.eye(2) * (1 + y @ y)))
     full = fm.GradientFlow(lambda y, args: jnp.sum(y**2), fm.ConstantMetric(np.asarray([[2.0, 1.0], [1.0, 2.0]])))
     with pytest.raises(ValueError, match="`factor` must be given, because the metric of the flow, a DenseMetric"):
         fm.euler_contraction(curved, y)
+    mass = fm.InertialFlow(lambda y, args: jnp.sum(y**2), fm.ConstantMetric(2 * np.eye(2)), damping=1.0)
+    with pytest.raises(ValueError, match="`factor` must be given, because the metric of this InertialFlow"):
+        fm.euler_contraction(mass, (y, y))
     with pytest.raises(ValueError, match=r"`factor` must be given for `norm=1`.*not diagonal"):
         fm.euler_contraction(full, y, 1)
     with pytest.raises(ValueError, match=r"`factor` must be an \(2, 2\) matrix or \(2,\) weights"):

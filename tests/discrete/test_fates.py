@@ -147,3 +147,94 @@ def test_the_shortest_runs():
         missing = np.full(TAIL - iterates, np.nan)
         falling = np.concatenate([missing, 0.5 ** np.arange(iterates)])
         assert named([falling**2 / 2], [falling])[0][0] == ("converged" if iterates == 1 else "converging")
+
+
+def heavy_ball(curvatures, step_size, momentum, updates):
+    """Losses and the sum of coordinates of heavy ball on a quadratic, from ones."""
+    y, v, tail = np.ones(len(curvatures)), np.zeros(len(curvatures)), []
+    for _ in range(updates):
+        v = momentum * v - step_size * curvatures * y
+        y = y + v
+        tail.append((np.sum(curvatures * y**2) / 2, np.sum(y)))
+    return np.transpose(tail[-TAIL:])
+
+
+def test_many_modes_at_once_settle_where_they_are_damped():
+    curvatures = np.geomspace(0.1, 1.0, 30)
+    steps, start = (0.5, 1.0, 2.0, 3.0, 3.5, 3.9), np.sum(curvatures) / 2
+    cases = {
+        (0.995, 1000): "converging",
+        (0.99, 1000): "converging",
+        (0.98, 1000): "converged",
+        (0.5, 1000): "converged",
+    }
+    for (momentum, updates), fate in cases.items():
+        stable = [h for h in steps if h < 2 * (1 + momentum)][:4]
+        tails = np.stack([heavy_ball(curvatures, h, momentum, updates) for h in stable], axis=1)
+        assert named(*tails, start=start, drop=start)[0] == [fate] * len(stable), momentum
+    # Without damping they never come to rest.
+    tails = np.stack([heavy_ball(curvatures, h, 1.0, 1000) for h in steps], axis=1)
+    assert named(*tails, start=start, drop=start)[0] == ["irregular"] * len(steps)
+
+
+def test_growth_of_neighbours_makes_a_hardly_visible_fall_known():
+    """Chaos falls by chance, and noise looks the same whether neighbours approach each other or not."""
+    curvatures = np.geomspace(0.1, 1.0, 30)
+    loss, signal = (tail[None] for tail in heavy_ball(curvatures, 0.1, 0.99, 2000))
+    numbers = np.array([8.0]), loss[:, -1], np.array([8.0]), loss, signal
+    assert fates(*numbers, growth=np.array([0.995]))[0].tolist() == ["converged"]
+    loss, signal = logistic(np.linspace(3.5, 3.9999, 3000), 1000)
+    numbers = np.zeros(3000), loss[:, -1], np.full(3000, 0.1), loss, signal
+    assert set(fates(*numbers, growth=np.array(1.1))[0]) == {"periodic", "irregular"}
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(200, TAIL))
+    numbers = np.ones(200), signal[:, -1] ** 2, np.ones(200), signal**2, signal
+    for growth in (None, np.array(0.5)):
+        assert np.mean(fates(*numbers, growth=growth)[0] == "irregular") > 0.95
+
+
+def test_of_many_chaotic_orbits_almost_none_seems_to_settle():
+    found, _ = named(*logistic(np.linspace(3.86, 3.9999, 1000), 1000), drop=0.1)
+    assert np.mean(np.isin(found, ("converged", "converging"))) <= 5e-3
+
+
+def creeping(step_size, dtype, start=0.1, updates=1000):
+    """Gradient descent on `1 + y^2 / 2`, whose loss is flat by rounding long before its state is."""
+    y, tail = dtype(start), []
+    for _ in range(updates):
+        y = y - dtype(step_size) * y
+        tail.append(y)
+    y = np.array([tail[-TAIL:]])
+    return 1 + y**2 / 2, y
+
+
+def test_a_run_that_hardly_left_its_start_has_not_converged():
+    for dtype, steps in ((np.float32, (1e-7, 3e-7, 1e-6, 1e-5, 1e-4)), (np.float64, (1e-13, 1e-10, 1e-7, 1e-4))):
+        for step_size in steps:
+            found = named(*creeping(step_size, dtype), start=dtype(1.005), drop=dtype(0.005))
+            assert found == (["converging"], [0]), (dtype, step_size)
+        for updates in (200, 1000):
+            loss, y = creeping(0.1, dtype, updates=updates)
+            assert named(loss, y, start=dtype(1.005), drop=dtype(0.005)) == (["converged"], [0])
+    # What rounding holds is at rest: no number moves any more.
+    assert named(*creeping(1e-9, np.float32), start=np.float32(1.005), drop=np.float32(0.005))[0] == ["converged"]
+
+
+def test_rounding_of_a_sum_is_no_motion_and_what_is_larger_is():
+    """With a size of one, what stays within some ulp is one point; a thousand times that is a cycle."""
+    flip = (-1.0) ** np.arange(TAIL)
+    for width, fate in ((1e-15, "converged"), (1e-12, "periodic")):
+        assert named([np.full(TAIL, 3.0)], [1 + width * flip])[0] == [fate]
+
+
+def test_a_fall_without_end_has_diverged():
+    """`(x^2 - y^2) / 2`: the moves grow, and so does what is lost; where it begins a run may still find its way."""
+    for updates, fate in ((50, "converging"), (500, "diverged")):
+        x, y = 0.9 ** np.arange(updates)[-TAIL:], 1e-3 * 1.1 ** np.arange(updates)[-TAIL:]
+        missing = np.full(TAIL - len(x), np.nan)
+        loss, signal = np.concatenate([missing, (x**2 - y**2) / 2]), np.concatenate([missing, x + y])
+        assert named([loss], [signal])[0] == [fate]
+    huge = np.float32(-1e30) * np.float32(1.01) ** np.arange(TAIL, dtype=np.float32)
+    assert named([huge], [np.sqrt(-huge)])[0] == ["diverged"]
+    # In equal moves it goes on as it did.
+    assert named([-np.arange(TAIL) * 1e8], [1.0 * np.arange(TAIL)])[0] == ["converging"]

@@ -59,6 +59,13 @@ def test_geodesics_in_closed_form(name):
     np.testing.assert_allclose(both(far * v)[0], exact(y, far * v), rtol=1e-6, atol=1e-10)
 
 
+def test_numbers_of_a_state_may_differ_in_scale():
+    """`M = diag(1 / y^2)` is flat in `log y`: `y exp(v / y)`, for a number of 1 and one of 1e-9."""
+    y, v = jnp.array([1.0, 1e-9]), jnp.array([0.01, -5e-9])
+    end = fm.exp_map(fm.DenseMetric(lambda y, args: jnp.diag(1 / y**2)), y, v)
+    np.testing.assert_allclose(end, y * np.exp(v / y), rtol=1e-8)
+
+
 def test_geodesic_euler_ends_where_the_oracle_does(oracle):
     expected = oracle("o12_euler_order_modified_equation")
     start, ends = jnp.array(expected["inputs"]["x0"]), expected["results"]["curved"]["geodesic_euler_end"]
@@ -124,3 +131,5 @@ def test_wrong_input(move):
         move(lambda y, args: jnp.eye(2), y, y)
     with pytest.raises(ValueError, match=r"`v` must be a velocity, .* of shapes \[\(2,\)\], got \[\(3,\)\]"):
         move(HALF_PLANE, y, jnp.ones(3))
+    with pytest.raises(ValueError, match="`y` must hold float arrays, got int"):
+        move(HALF_PLANE, jnp.array([1, 2]), y)

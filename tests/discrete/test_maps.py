@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import flowmod as fm
+from flowmod.discrete.maps._predicted import predicted_limits
 
 CURVATURES = jnp.array([1.0, 4.0])
 
@@ -57,7 +58,7 @@ def test_a_metric_that_factorises_is_run_in_turn_and_predicted_by_its_own_curvat
         )
 
     steps, masses = np.array([1.0, 1.9, 2.1, 3.9, 4.1]), np.array([1e-9, 1.0])
-    found = fm.stability_map(family, jnp.array([1.0, 1.0]), steps, mass=masses, updates=300)
+    found = fm.stability_map(family, jnp.array([1.0, 1.0]), steps, mass=masses, updates=np.int64(300))
     np.testing.assert_allclose(found["predicted_limit"], 2 * (1 + masses), rtol=1e-9)
     np.testing.assert_array_equal(found["fate"] == "diverged", steps[:, None] > 2 * (1 + masses))
     np.testing.assert_allclose(found["growth"][1:], np.abs(1 - steps[1:, None] / (1 + masses)), rtol=1e-5)
@@ -90,6 +91,25 @@ def test_optimizers_that_know_no_flow_and_single_precision():
     assert found["loss"].dtype == np.float32
     assert np.isnan(found["predicted_limit"]).all()
     np.testing.assert_allclose(found["growth"][:, 0], [0.6, 1.4], rtol=1e-3)
+
+
+def test_single_precision_beside_the_double_time_of_a_discretised_flow_and_a_step_that_is_a_multiple():
+    y0, flow, momenta = jnp.array([1.0, -0.5], jnp.float32), fm.GradientFlow(bowl), np.array([0.0, 0.5])
+
+    def family(h, beta):
+        return fm.discretize(flow, h * (1 - beta), "heavy_ball", momentum=beta)
+
+    found = fm.stability_map(family, y0, np.array([0.45, 0.55, 1.45, 1.55]), momentum=momenta, updates=300)
+    assert found["loss"].dtype == found["growth"].dtype == np.float32
+    np.testing.assert_allclose(found["predicted_limit"], [0.5, 1.5], rtol=1e-5)
+    np.testing.assert_array_equal(found["fate"] != "diverged", found["step_size"] < found["predicted_limit"])
+
+
+def test_a_schedule_has_no_single_limit():
+    def make(beta):
+        return fm.discretize(fm.GradientFlow(bowl), optax.constant_schedule(0.1), "heavy_ball", momentum=beta)
+
+    assert np.isnan(predicted_limits(make, np.array([0.0, 0.5]), jnp.ones(2), 0.1)).all()
 
 
 # --- bifurcations ---
@@ -150,6 +170,8 @@ def test_wrong_input():
         stability_map(steps=[0.1, -1.0])
     with pytest.raises(ValueError, match="`updates` must be a whole number of at least 1, got 0"):
         stability_map(updates=0)
+    with pytest.raises(ValueError, match="`updates` must be a whole number of at least 1, got True"):
+        stability_map(updates=True)
     with pytest.raises(ValueError, match=r"`family` failed with ValueError: `momentum` must be a number in \[0, 1\)"):
         stability_map(momentum=[1.5])
     with pytest.raises(ValueError, match="`family` must return an optax transformation, got float"):
@@ -168,5 +190,9 @@ def test_wrong_input():
         fm.bifurcation(fm.VectorField(lambda t, y, args: -y), y0, [0.1])
     with pytest.raises(ValueError, match=r"`observe` must be a function of \(y, args\)"):
         fm.bifurcation(flow, y0, [0.1], observe=lambda y: y[0])
+    with pytest.raises(ValueError, match=r"`observe` must return a number, got an array of shape \(2,\)"):
+        fm.bifurcation(flow, y0, [0.1], observe=lambda y, args: y)
+    with pytest.raises(ValueError, match="`observe` must return a number, got 'high'"):
+        fm.bifurcation(flow, y0, [0.1], observe=lambda y, args: "high")
     with pytest.raises(ValueError, match="outside of JAX transformations only"):
         jax.jit(lambda y: fm.bifurcation(flow, y, [0.1]))(y0)

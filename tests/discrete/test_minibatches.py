@@ -86,7 +86,9 @@ def seeds(regression):
         "4": sgd(4),
         "all": sgd(SAMPLES),
     }
-    return fm.compare_seeds(fm.GradientFlow(problem), optimizers, net, H, T1, seeds=4000, key=jax.random.key(5))
+    return fm.compare_seeds(
+        fm.GradientFlow(problem), optimizers, net, H, T1, seeds=np.int64(4000), key=jax.random.key(5)
+    )
 
 
 def standard_errors_off(values, exact):
@@ -195,7 +197,8 @@ def test_a_batch_size_may_be_traced(regression):
             y = eqx.apply_updates(y, updates)
         return y.weight
 
-    traced = jax.jit(jax.vmap(moved))(jnp.array([2, 5]))
+    traced = jax.jit(jax.vmap(moved))(jnp.array([2, 5, 0, SAMPLES + 1]))
+    assert np.isnan(traced[2:]).all()  # and not a part of the gradient
     np.testing.assert_allclose(traced[0, 0], by_hand(problem, net, 2, 3)[-1], rtol=1e-12)
     assert np.abs(traced[0] - traced[1]).max() > 1e-3
 
@@ -234,6 +237,15 @@ def test_wrong_input(regression):
         fm.compare_seeds(flow, {"sgd": lambda h, key: 0.1}, net, H, T1, key=key)
     with pytest.raises(ValueError, match="`seeds` must be a positive whole number, got 0"):
         fm.compare_seeds(flow, good, net, H, T1, key=key, seeds=0)
+    with pytest.raises(ValueError, match="`seeds` must be a positive whole number, got True"):
+        fm.compare_seeds(flow, good, net, H, T1, key=key, seeds=True)
+    with pytest.raises(ValueError, match=r"`t1` must be at least as long as an update, 0.05, got 0.01"):
+        fm.compare_seeds(flow, good, net, H, 0.01, key=key)
+    for bad in (0, None, jax.random.split(key, 2)):
+        with pytest.raises(ValueError, match=r"`key` must be one JAX random key, such as `jax.random.key\(0\)`, got"):
+            fm.minibatch(optax.sgd(H), problem, 2, key=bad)
+        with pytest.raises(ValueError, match="`key` must be one JAX random key"):
+            fm.compare_seeds(flow, good, net, H, T1, key=bad)
     with pytest.raises(ValueError, match="`quantiles` must be numbers from 0 to 1"):
         fm.compare_seeds(flow, good, net, H, T1, key=key, quantiles=[50])
 

@@ -41,6 +41,13 @@ def test_the_optima_of_the_oracle(oracle):
             assert method == "euler" or radius(method, found.step_size, factor * beta, values) > found.factor
 
 
+def test_a_wide_spectrum_is_worked_out_and_not_estimated():
+    """300 curvatures of a logarithmic scale, whose smallest one Lanczos does not find in as many products."""
+    values = np.logspace(-4, 0, 300)
+    found = fm.optimal_step(fm.GradientFlow(lambda y, args: jnp.sum(args * y**2) / 2), jnp.ones(300), args=values)
+    np.testing.assert_allclose([found.smallest, found.largest], [1e-4, 1], rtol=1e-9)
+
+
 def test_wrong_input_is_named():
     flow, y = fm.GradientFlow(bowl, fm.ConstantMetric(np.eye(2))), jnp.ones(2)
     with pytest.raises(ValueError, match=r"`y` must be a state with positive curvature in all.* smallest is -1,"):

@@ -57,6 +57,16 @@ def test_dual_and_primal_are_inverse():
     assert (np.asarray(newton) != np.asarray(closed)).any()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_root_next_to_the_edge_is_right_or_nan(dtype):
+    """From 1 to `e^-5 ... e^-40`, where the metric makes the way back to the start seem endless."""
+    small = np.linspace(-40, -5, 141)
+    far = jax.jit(jax.vmap(lambda s: ENTROPY.primal(s, jnp.ones(1, dtype))))((small[:, None] + 1).astype(dtype))
+    known = np.isfinite(far[:, 0])
+    assert known.mean() > 0.98
+    np.testing.assert_allclose(far[known, 0], np.exp(small[known]), rtol=1e-12 if dtype == np.float64 else 1e-5)
+
+
 def test_negative_entropy_gives_exponentiated_gradient():
     gradient = np.array([5.0, -3.0, 0.7, 2.0])
     flows = [fm.GradientFlow(lambda p, args: gradient @ p, metric) for metric in (CLOSED, ENTROPY)]
@@ -95,6 +105,11 @@ def test_out_of_the_domain_it_is_nan():
     primal = jax.jit(lambda s: barrier.primal(s, jnp.ones(2)))
     np.testing.assert_allclose(primal(jnp.array([-4.0, -0.1])), [0.25, 10.0], rtol=1e-12)
     assert np.isnan(primal(jnp.array([-4.0, 0.1]))).all()  # -1/y is never positive
+    # Below zero `1/y` is finite and concave: the derivative -4 at -1/2 is not meant.
+    inverse = fm.HessianMetric(lambda y, args: jnp.sum(1 / y))
+    far = jax.jit(lambda s: inverse.primal(s, jnp.ones(1)))
+    found = np.asarray(far(jnp.array([-4.0])))
+    assert np.isnan(found).all() or found == pytest.approx(0.5)
 
 
 def test_wrong_input():

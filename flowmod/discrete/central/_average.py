@@ -16,9 +16,6 @@ from .complementarity import complementary, matrix, upper, weights
 _NEAR = 0.95
 """Of the threshold: below it a direction is not critical within a step, and its curvature's slope is not needed."""
 
-_SOLVED = 1e-6
-"""The residual of the complementarity problem above which it has no solution."""
-
 
 class Threshold(NamedTuple):
     """When a direction is critical, and how fast the averaged iterates answer.
@@ -92,7 +89,9 @@ def average(
         margins = jnp.where(near[:, None] & near[None, :], margins, jnp.diag(jnp.full(k, threshold.curvature)))
         gram = pull / 2 * (scaled[:, None] * scaled[None, :]) * (slopes @ images.T)
         found = complementary(margins, gram)
-        covariance = jnp.where(found.residual <= _SOLVED, found.value, jnp.nan)
+        # Rounding leaves far less, and a problem without a solution a residual of about one.
+        solved = found.residual <= jnp.sqrt(jnp.finfo(found.value.dtype).eps)
+        covariance = jnp.where(solved, found.value, jnp.nan)
         return descent + upper(covariance) * scaled**2 @ images / 2, covariance
 
     def still(_):

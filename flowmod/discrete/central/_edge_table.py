@@ -23,7 +23,7 @@ def table(records: Record, averaged: CentralFlow, window: int) -> "xr.Dataset":
     time = {"units": units["time"]} if "time" in units else {}
     rate = {"units": f"1/{units['time']}"} if "time" in units else {}
     threshold = averaged.threshold
-    losses, displaced = np.asarray(records.loss), np.asarray(records.displaced)
+    losses, displaced = (np.asarray(each, float) for each in (records.loss, records.displaced))
     k = records.predicted.shape[1]
     predicted = records.loss_central + threshold / 2 * np.sum(records.predicted, axis=1)
     variance = np.maximum(records.predicted, 0)
@@ -32,14 +32,16 @@ def table(records: Record, averaged: CentralFlow, window: int) -> "xr.Dataset":
     def along(values, text, unit=()):
         return ("step", "direction")[: values.ndim], values, {"long_name": text} | dict(unit)
 
-    smooth = _Window(len(losses), window)
+    # Squares and sums of a run that diverges leave the range of numbers: its means are infinite or NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, mean_predicted, measured = (_smooth(each, window) for each in (losses, predicted, displaced**2))
     variables = {
         "loss": along(losses, "loss of the optimizer", potential),
         "loss_flow": along(records.loss_flow, "loss of the gradient flow", potential),
         "loss_central": along(records.loss_central, "loss of the central flow", potential),
         "predicted_loss": along(predicted, "mean loss, predicted: of the central flow with its oscillation", potential),
-        "mean_loss": along(smooth(losses), "loss of the optimizer, mean over the window", potential),
-        "mean_predicted_loss": along(smooth(predicted), "predicted mean loss, mean over the window", potential),
+        "mean_loss": along(mean, "loss of the optimizer, mean over the window", potential),
+        "mean_predicted_loss": along(mean_predicted, "predicted mean loss, mean over the window", potential),
         "sharpness": along(records.sharpness, "largest eigenvalue of M^-1 H along the optimizer", rate),
         "sharpness_central": along(records.curvatures[:, 0], "largest eigenvalue of M^-1 H, central flow", rate),
         "curvature": along(records.curvatures[:, :k], "leading eigenvalues of M^-1 H, central flow", rate),
@@ -47,7 +49,7 @@ def table(records: Record, averaged: CentralFlow, window: int) -> "xr.Dataset":
         "distance_flow": along(records.distance_flow, "distance of the optimizer from the gradient flow"),
         "predicted_variance": along(variance, "variance of the oscillation, predicted"),
         "displacement": along(displaced, "of the optimizer from the central flow, along its oscillation"),
-        "measured_variance": along(smooth(displaced**2), "squared displacement, mean over the window"),
+        "measured_variance": along(measured, "squared displacement, mean over the window"),
         "critical": along(np.sum((variance > _OSCILLATES * largest) & (variance > 0), axis=1), "critical directions"),
         "products": along(records.products, "products with the Hessian, central flow"),
     }
@@ -68,16 +70,8 @@ def table(records: Record, averaged: CentralFlow, window: int) -> "xr.Dataset":
     return xr.Dataset(variables, coords=coords, attrs=attributes)
 
 
-class _Window:
-    """Centred means over a window that shrinks at both ends."""
-
-    def __init__(self, count: int, window: int):
-        places, half = np.arange(count), window // 2
-        reach = np.minimum(half, np.minimum(places, count - 1 - places))
-        self._first, self._after = places - reach, places + reach + 1
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        # A run that ended in NaN has means until there.
-        sums = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values.astype(float), axis=0)])
-        counts = (self._after - self._first).reshape(-1, *[1] * (values.ndim - 1))
-        return (sums[self._after] - sums[self._first]) / counts
+def _smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred means over a window that shrinks at both ends, each of its own values only: none spoils the others."""
+    last = len(values) - 1
+    reach = np.minimum(window // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
+    return np.stack([np.mean(values[at - each : at + each + 1], axis=0) for at, each in enumerate(reach)])

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from ..._tree import combine, ravel, size, unraveler
 from ..._typing import Args, Potential, State, Vector
@@ -79,7 +79,8 @@ class AveragedFlow(AbstractFlow):
 
         x = ravel(y)
         drift = velocity(x)
-        eigenvalue, right, left, real = _fastest(jax.jacfwd(velocity)(x))
+        values, rights = jnp.linalg.eig(jax.jacfwd(velocity)(x))
+        eigenvalue, right, left, real = _fastest(values, rights)
         threshold = 2 / self.step_size
         curve = bent(right, right)
         # The eigenvalue as it will be after the relaxation, without the oscillation and for a variance of one.
@@ -88,7 +89,8 @@ class AveragedFlow(AbstractFlow):
         gain = tau * (left @ bent(right, curve)) / 2
         needed = (eigenvalue < -_NEAR * threshold) & (margin < 0)
         variance = jnp.where(needed, -margin / jnp.where(gain > 0, gain, jnp.nan), 0.0)
-        variance = jnp.where(jnp.isfinite(drift).all() & (real | ~needed), variance, jnp.nan)
+        held = (real | ~needed) & ~_spirals(self.step_size * values)
+        variance = jnp.where(jnp.isfinite(drift).all() & held, variance, jnp.nan)
         return drift + variance * curve / 2, Oscillation(eigenvalue, right, variance)
 
     def position(self, y: State) -> State:
@@ -121,8 +123,8 @@ def averaged_flow(flow: GradientFlow, step_size: float, *, relaxation: float = 0
         relaxation: the time in which an eigenvalue beyond the threshold is brought back, in steps of the optimizer.
 
     Returns:
-        An `AveragedFlow`. Its velocity is NaN where two eigenvalues of a complex pair are critical, or where no
-        oscillation holds the eigenvalue back.
+        An `AveragedFlow`. Its velocity is NaN where a complex pair of eigenvalues is critical, damped by the flow and
+        not by a step, or where no oscillation holds the eigenvalue back.
 
     Raises:
         ValueError: if an argument is out of range or `flow` is no gradient flow; when evaluated, if the state is large.
@@ -136,14 +138,24 @@ def averaged_flow(flow: GradientFlow, step_size: float, *, relaxation: float = 0
     return AveragedFlow(flow, float(step_size), float(relaxation))
 
 
-def _fastest(jacobian: Float[Array, "n n"]) -> tuple[Any, ...]:
+def _fastest(values: Complex[Array, " n"], rights: Complex[Array, "n n"]) -> tuple[Any, ...]:
     """The eigenvalue of the smallest real part, its right and left eigenvectors, and whether they are real."""
-    values, rights = jnp.linalg.eig(jacobian)
     at = jnp.argmin(values.real)
-    real = jnp.abs(values[at].imag) <= 1e-6 * jnp.abs(values[at])
+    real = ~_is_complex(values[at])
     right = rights[:, at].real
     right = right / jnp.linalg.norm(right)
     # The row of the inverse that belongs to it, by one solve: left^T rights = e_at.
-    unit = jnp.zeros(len(jacobian), values.dtype).at[at].set(1)
+    unit = jnp.zeros(len(values), values.dtype).at[at].set(1)
     left = jnp.linalg.solve(rights.T, unit).real
     return values[at].real, right, left / (left @ right), real
+
+
+def _spirals(steps: Complex[Array, " n"]) -> Array:
+    """Whether some `1 + h l` of a complex pair is longer than one though the flow damps it, from all `h l`."""
+    growth = 2 * steps.real + jnp.abs(steps) ** 2  # |1 + h l|^2 - 1
+    # A double eigenvalue of zero is a complex pair after rounding, which is no growth.
+    return jnp.any(_is_complex(steps) & (steps.real < 0) & (growth > 100 * jnp.finfo(growth.dtype).eps))
+
+
+def _is_complex(values: Array) -> Array:
+    return jnp.abs(values.imag) > 1e-6 * jnp.abs(values)

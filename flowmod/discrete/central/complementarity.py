@@ -17,6 +17,9 @@ _SHRINK, _NEAR = 0.1, 10.0
 _LEAST = 1e-8
 """Of the largest diagonal entry of `B`: smaller ones are scaled as if they were this large."""
 
+_RIDGE = 100.0
+"""Roundings that are added to `B` in Newton's system: it may be singular where the oscillation is."""
+
 _MOST = 100
 _HALVINGS = 20
 
@@ -51,7 +54,8 @@ def complementary(linear: Float[Array, "k k"], gram: Float[Array, "p p"]) -> Com
     Symmetric matrices are vectors of their upper triangles with the entries off the diagonal times `sqrt(2)`, so that
     products of vectors are those of matrices and count both triangles. `X = (Z + (Z^2 + 4 e^2)^(1/2)) / 2` and
     `S = X - Z` have `X S = e^2` for every symmetric `Z`: Newton's method finds the `Z` at which `S` is `A + B[X]`,
-    while the smoothing `e` falls to rounding. One eigendecomposition and one linear solve an iteration.
+    while the smoothing `e` falls to rounding. One eigendecomposition and one linear solve an iteration. A singular `B`,
+    of directions that share nothing, has many solutions, with one slack and one push `B[X]`: any of them is found.
 
     Args:
         linear: `A`, symmetric.
@@ -72,6 +76,7 @@ def complementary(linear: Float[Array, "k k"], gram: Float[Array, "p p"]) -> Com
     scales = upper(units[:, None] * units[None, :])
     a, b = triangle(rescaled) / size, gram * scales[:, None] * scales[None, :] / curvature
     eps = jnp.finfo(a.dtype).eps
+    regular = b + _RIDGE * eps * jnp.eye(len(a), dtype=a.dtype)
 
     def unsolved(iterate: _Iterate):
         finished = (iterate.smoothing <= eps) & (iterate.residual <= 10 * eps)
@@ -84,7 +89,7 @@ def complementary(linear: Float[Array, "k k"], gram: Float[Array, "p p"]) -> Com
         # In the eigenbasis of Z the derivative of X is a product entry by entry, between 0 and 1.
         turn = _congruence(basis)
         slopes = upper(divided)
-        system = turn.T @ b @ turn * slopes[None, :] + jnp.diag(1 - slopes)
+        system = turn.T @ regular @ turn * slopes[None, :] + jnp.diag(1 - slopes)
         step = turn @ jnp.linalg.solve(system, -turn.T @ rest)
         length, left = _search(lambda z: _rest(a, b, z, smoothing, k), iterate.z, step, jnp.linalg.norm(rest))
         ahead = jnp.where(left <= _NEAR * smoothing, jnp.maximum(_SHRINK * smoothing, eps), smoothing)

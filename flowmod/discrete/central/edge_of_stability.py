@@ -47,7 +47,9 @@ def edge_of_stability(
     Iterate `n` of the optimizer is compared with both flows at the time `n h`, for heavy ball with the gradient flow
     at `n h / (1 - momentum)`. The central flow takes Euler's sub-steps along the averaged velocity, with leading
     eigenpairs that each begin with the last ones. It is at the threshold as soon as it has reached it. An optimizer's
-    oscillation has to grow from rounding first, which may take hundreds of steps.
+    oscillation has to grow from rounding first, which may take hundreds of steps. A metric that depends on time is that
+    of the time `n h` for the optimizer and the central flow, and for heavy ball's gradient flow that of its own time,
+    `n h / (1 - momentum)`.
 
     Args:
         flow: the gradient flow.

@@ -6,68 +6,101 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...flow import Units
-from ._runs import Records
-from ._schedule import Schedule
 
 if TYPE_CHECKING:
     import xarray as xr
 
+_ALL = ("optimizer", "flow", "start", "step_size", "time")
+_RUN, _EACH = _ALL[:4], _ALL[:3]
+
 
 class Result(NamedTuple):
-    """What is known of one optimizer: by step size, except for the last three, which are numbers."""
+    """What is known of one optimizer beside one flow: by start, step size and record, or less."""
 
-    name: str
-    records: Records
+    loss: np.ndarray
+    distance: np.ndarray
+    distance_metric: np.ndarray
+    flow_loss: np.ndarray
     fate: np.ndarray
+    period: np.ndarray
     error: np.ndarray
-    order: float
-    limit_at_start: float
-    predicted_limit: float
+    margin: np.ndarray
+    order: np.ndarray
+    order_until: np.ndarray
+    predicted_limit: np.ndarray
+    limit_at_start: np.ndarray
 
 
-_RECORDED = ("optimizer", "step_size", "time")
+_ABOUT = {
+    "loss": (_ALL, "potential of the iterates", "potential"),
+    "distance": (_ALL, "Euclidean distance from the flow", None),
+    "distance_metric": (_ALL, "distance from the flow, in its metric there", None),
+    "flow_loss": (_ALL[1:], "potential of the flow", "potential"),
+    "fate": (_RUN, "what became of the run", None),
+    "period": (_RUN, "updates after which a periodic run repeats itself", None),
+    "error": (_RUN, "largest distance from the flow until t1", None),
+    "margin": (_RUN, "step size over its predicted limit", None),
+    "order": (_EACH, "exponent of the error in the step size", None),
+    "order_until": (_EACH, "largest step size of the asymptotic regime", "time"),
+    "predicted_limit": (_EACH, "smallest step limit along the flow", "time"),
+    "limit_at_start": (_EACH, "step limit at the start", "time"),
+}
 
 
-def table(
-    results: Sequence[Result],
-    step_sizes: np.ndarray,
-    plan: Schedule,
-    flow_loss: np.ndarray,
-    units: Units,
-    attributes: dict[str, Any],
-) -> "xr.Dataset":
-    """The dataset that `compare` returns, with units and descriptions."""
+class Axes(NamedTuple):
+    """The labels of a table.
+
+    Attributes:
+        optimizers: names.
+        flows: names, or `None` for one without a name.
+        starts: how many, or `None` for one that is no axis.
+        step_sizes: (S,).
+        updates: numbers of updates, (S, 61).
+        times: the flow's times of the records, (S, 61).
+    """
+
+    optimizers: list[str]
+    flows: list[str] | None
+    starts: int | None
+    step_sizes: np.ndarray
+    updates: np.ndarray
+    times: np.ndarray
+
+
+def table(results: Sequence[Sequence[Result]], axes: Axes, units: Units, attributes: dict[str, Any]) -> "xr.Dataset":
+    """The dataset that `compare` returns, with units and descriptions.
+
+    Args:
+        results: one for each optimizer and flow.
+        axes: the labels.
+        units: pairs of a label and a unit.
+        attributes: of the whole table.
+    """
     import xarray as xr
 
     time, potential = (_unit(dict(units).get(name)) for name in ("time", "potential"))
-
-    def stacked(dims: tuple[str, ...], values: list, text: str, unit: dict[str, str] | None = None):
-        return dims, np.stack(values), {"long_name": text} | (unit or {})
-
-    records = [result.records for result in results]
-    runs, each = _RECORDED[:2], _RECORDED[:1]
-    variables = {
-        "loss": stacked(_RECORDED, [r.loss for r in records], "potential of the iterates", potential),
-        "distance": stacked(_RECORDED, [r.distance for r in records], "Euclidean distance from the flow"),
-        "distance_metric": stacked(
-            _RECORDED, [r.distance_metric for r in records], "distance from the flow, in its metric there"
-        ),
-        "flow_loss": (_RECORDED[1:], flow_loss, {"long_name": "potential of the flow"} | potential),
-        "fate": stacked(runs, [result.fate for result in results], "what became of the run"),
-        "error": stacked(runs, [result.error for result in results], "largest distance from the flow until t1"),
-        "order": stacked(each, [result.order for result in results], "exponent of the error in the step size"),
-        "predicted_limit": stacked(
-            each, [result.predicted_limit for result in results], "smallest step limit along the flow", time
-        ),
-        "limit_at_start": stacked(each, [result.limit_at_start for result in results], "step limit at the start", time),
-    }
+    known = {"time": time, "potential": potential, None: {}}
+    dataset = xr.Dataset(attrs=attributes)
+    for name, (dims, text, unit) in _ABOUT.items():
+        values = np.stack([np.stack([getattr(each, name) for each in row]) for row in results])
+        # The flow is the same for all optimizers.
+        values = values if dims[0] == "optimizer" else values[0]
+        dataset[name] = (dims, values, {"long_name": text} | known[unit])
+    if axes.flows is None:
+        dataset = dataset.isel(flow=0)
+    if axes.starts is None:
+        dataset = dataset.isel(start=0)
     coords = {
-        "optimizer": [result.name for result in results],
-        "step_size": ("step_size", step_sizes, {"long_name": "step size"} | time),
-        "flow_time": (_RECORDED[1:], plan.times, {"long_name": "time of the record"} | time),
-        "update": (_RECORDED[1:], plan.updates, {"long_name": "number of updates"}),
+        "optimizer": axes.optimizers,
+        "step_size": ("step_size", axes.step_sizes, {"long_name": "step size"} | time),
+        "flow_time": (("step_size", "time"), axes.times, {"long_name": "time of the record"} | time),
+        "update": (("step_size", "time"), axes.updates, {"long_name": "number of updates"}),
     }
-    return xr.Dataset(variables, coords=coords, attrs=attributes)
+    if axes.flows is not None:
+        coords["flow"] = axes.flows
+    if axes.starts is not None:
+        coords["start"] = np.arange(axes.starts)
+    return dataset.assign_coords(coords)
 
 
 def _unit(unit: str | None) -> dict[str, str]:

@@ -13,8 +13,8 @@ def bears(method: str, momentum: float | None = None) -> float:
     """The largest `q = h lambda` of a method, for an eigenvalue `lambda` of `M^-1 H`: stable for all `0 < q < bears`.
 
     Worked out from the polynomial whose roots are the factors by which a step multiplies a perturbation, the one that
-    `step_limit` uses for complex eigenvalues. Where roots lie on the unit circle at the limit itself, a perturbation
-    neither grows nor decays there.
+    `step_limit` uses for complex eigenvalues; with momentum by the closed forms below. Where roots lie on the unit
+    circle at the limit itself, a perturbation neither grows nor decays there.
 
     Args:
         method: `"euler"`, and what is Euler's method at a critical point: `"geodesic"`, `"retraction"`, `"mirror"` (2);
@@ -36,7 +36,17 @@ def bears(method: str, momentum: float | None = None) -> float:
     "Some methods of speeding up the convergence of iteration methods" (1964).
     """
     require_method(method, momentum)
+    if method in MOMENTUM_METHODS:
+        return _WITH_MOMENTUM[method](float(momentum))  # pyright: ignore[reportArgumentType]
     return stable_radius(characteristic(method, momentum), -1)
+
+
+# In closed form, because the polynomial's coefficients cancel where the momentum is one up to rounding.
+_WITH_MOMENTUM = {
+    "heavy_ball": lambda beta: 2 * (1 + beta),
+    "nesterov": lambda beta: 2 * (1 + beta) / (1 + 2 * beta),
+    "ema": lambda beta: 2 * (1 + beta) / (1 - beta),
+}
 
 
 def require_method(method: Any, momentum: Any) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,7 +25,7 @@ class EulerContraction:
     What is known of the norm decides how much follows from the two constants:
 
     - `"exact"`: in the norms 1 and infinity, and in the norm 2 for symmetric `J`, `|I + h J|` is the larger one of
-      `1 - c h` and `b h - 1`. The first one up to `h = 1 / max |J_ii|` in any case.
+      `1 - c h` and `b h - 1`. In the norms 1 and infinity the first one up to `h = 1 / max |J_ii|` in any case.
     - `"euclidean"`: in the norm 2 `|I + h J|` is at most `sqrt(1 - 2 c h + b^2 h^2)`, and some matrices attain it.
     - `"any"`: in whatever norm it is at most `(1 + b^2 h^2) / (1 + c h)`.
 
@@ -187,6 +188,11 @@ def _own_factor(flow: AbstractFlow, y: State, norm: float, args: Args) -> Any:
             f"`factor` must be given, because the metric of the flow, a {type(metric).__name__}, may change from state "
             "to state, and a step has two: a factor is known for constant norms only. Give `factor=Theta`, ones for "
             "the plain norm."
+        )
+    if jax.tree.structure(flow.position(y)) != jax.tree.structure(y):
+        raise ValueError(
+            f"`factor` must be given, because the metric of this {type(flow).__name__} is one of positions only, and "
+            "its state has velocities too: give `factor=Theta`, a matrix or weights for both."
         )
     matrix = np.asarray(metric(y, args).as_matrix())
     if norm != 2 and np.count_nonzero(matrix - np.diag(np.diag(matrix))):

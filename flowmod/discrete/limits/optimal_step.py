@@ -5,13 +5,20 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.linalg import eigh
 
-from ..._tree import as_state, dtype_of, is_traced, size, traced_numbers
+from ..._tree import as_state, dtype_of, is_traced, ravel, size, traced_numbers
 from ..._typing import Args, State
 from ...flow import GradientFlow
+from ...metric import hessian_product, metric_products
 from .leading_curvature import curvatures_at, require_descent
 from .step_limit import CURE, require_curvature
+
+_DENSE = 1000
+"""Numbers of the state up to which all curvatures are worked out; above, Lanczos estimates the two at the ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +72,7 @@ def optimal_step(
         args: handed to the potential and to the metric.
 
     Returns:
-        An `OptimalStep`. The eigenvalues are Lanczos estimates from inside of the spectrum.
+        An `OptimalStep`. For more than 1000 numbers the eigenvalues are Lanczos estimates from inside of the spectrum.
 
     Raises:
         ValueError: if the flow is no gradient flow, `method` is another, something is traced, or the smallest
@@ -80,10 +87,8 @@ def optimal_step(
     require_descent(flow)
     if is_traced(flow, y, t, args):
         raise ValueError("`y` is traced, and an optimal step is of concrete numbers: call it outside of `jit`.")
-    pairs = _curvatures_at_state(flow, traced_numbers(t), y, traced_numbers(args), None, 1)
-    pairs.leading.require_converged(CURE)
-    largest, smallest = sorted(map(float, pairs.values), reverse=True)  # equal ones may be out of order by rounding
-    require_curvature(largest, pairs.scale)
+    smallest, largest, scale = _extremes(flow, traced_numbers(t), y, traced_numbers(args))
+    require_curvature(largest, scale)
     if not smallest > size(y) * jnp.finfo(dtype_of(y)).eps * largest:
         raise ValueError(
             f"`y` must be a state with positive curvature in all directions, and the smallest is {smallest:.4g}, the "
@@ -94,7 +99,35 @@ def optimal_step(
     return OptimalStep(method, step_size, momentum, factor, smallest, largest)
 
 
+def _extremes(flow: GradientFlow, t: Any, y: State, args: Args) -> tuple[float, float, float]:
+    """The smallest and the largest curvature, and the largest modulus."""
+    if size(y) <= _DENSE:
+        # The matrix of the operator is no longer than a search for a small eigenvalue beside large ones.
+        hessian, mass = map(np.asarray, _pencil_at_state(flow, t, y, args))
+        if not (np.isfinite(hessian).all() and np.isfinite(mass).all()):
+            return math.nan, math.nan, math.nan
+        try:
+            values = eigh((hessian + hessian.T) / 2, (mass + mass.T) / 2, eigvals_only=True)
+        except np.linalg.LinAlgError:  # the metric is not positive definite
+            return math.nan, math.nan, math.nan
+        return float(values[0]), float(values[-1]), float(np.abs(values).max())
+    pairs = _curvatures_at_state(flow, t, y, args, None, 1)
+    worst = pairs.leading._replace(residual=jnp.max(pairs.residuals))
+    worst.require_converged(CURE)
+    smallest, largest = sorted(map(float, pairs.values))  # equal ones may be out of order by rounding
+    return smallest, largest, float(pairs.scale)
+
+
+def _pencil(flow: GradientFlow, t: Any, y: State, args: Args) -> tuple[Any, Any]:
+    flat = ravel(y)
+    mass = metric_products(flow.metric.at(t), y, args)[0]
+    products = hessian_product(flow.potential, y, args), mass
+    hessian, mass = (jax.lax.map(product, jnp.eye(flat.size, dtype=flat.dtype)) for product in products)
+    return hessian, mass
+
+
 _curvatures_at_state = eqx.filter_jit(curvatures_at)
+_pencil_at_state = eqx.filter_jit(_pencil)
 
 
 def _euler(m: float, L: float) -> tuple[float, None, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,9 +30,19 @@ def check_axis(other: Mapping[str, Any]) -> tuple[str, np.ndarray]:
     return name, array
 
 
-def check_count(argument: str, count: Any, least: int) -> None:
-    if not isinstance(count, int) or count < least:
+def check_count(argument: str, count: Any, least: int) -> int:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
         raise ValueError(f"`{argument}` must be a whole number of at least {least}, got {count!r}.")
+    return int(count)
+
+
+def require_scalar(argument: str, fn: Any, y0: State, args: Args) -> None:
+    """Raise a `ValueError` unless `fn(y, args)` is a number at the start."""
+    require_arguments(argument, fn, ("y", "args"))
+    value = fn(y0, args)
+    if not eqx.is_array_like(value) or np.shape(value) != ():
+        shape = f"an array of shape {np.shape(value)}" if eqx.is_array_like(value) else repr(value)
+        raise ValueError(f"`{argument}` must return a number, got {shape}: pick one, as by `y[0]`.")
 
 
 def potential_of(argument: str, made: Any) -> Potential:

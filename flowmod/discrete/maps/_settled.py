@@ -52,9 +52,10 @@ class Settled(NamedTuple):
         A start may be so near a minimum that stable cycles lie far above it: only what is far beyond has diverged.
         """
         end = self.loss[:, -1]
-        drop = start - np.min(end[np.isfinite(end)], initial=start)
+        drop = start - float(np.min(end[np.isfinite(end)], initial=start))
         tails = self.loss[:, -TAIL:], self.signal[:, -TAIL:]
-        return fates(np.array(start), end, np.array(drop), *tails, np.array(start + _FAR * (abs(start) + drop)))
+        ceiling = np.array(start + _FAR * (abs(start) + drop))
+        return fates(np.array(start), end, np.array(drop), *tails, ceiling, self.growth)
 
 
 class _Plan(NamedTuple):
@@ -211,7 +212,8 @@ def _put_back(y0: State, before: Vector, pair: PyTree) -> tuple[PyTree, Array]:
     )
     moving = jax.tree.map(lambda leaf, ahead: jnp.stack([leaf[0], leaf[0] + ahead]), moving, difference)
     parted = jnp.log(jnp.maximum(grown / _length(before), jnp.finfo(grown.dtype).eps))
-    return eqx.combine(moving, others), parted
+    # An optimizer's state may be wider than the iterate, such as the time of a discretised flow.
+    return eqx.combine(moving, others), parted.astype(dtype_of(y0))
 
 
 def _neighbour(pair: PyTree) -> Vector:

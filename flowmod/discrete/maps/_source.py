@@ -1,10 +1,10 @@
 """What an optimizer was made from, if it knows."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optax
 
-from ..._typing import Args, Potential
+from ..._typing import Potential
 from ...flow import GradientFlow
 from ..methods import Discretization
 from ..minibatches import Minibatch
@@ -15,17 +15,11 @@ class Source(NamedTuple):
 
     Attributes:
         potential: its loss.
-        flow: the gradient flow that it discretises.
-        method: how.
-        momentum: of the method.
-        args: what the flow is handed.
+        discretization: the discretised flow that makes its steps.
     """
 
     potential: Potential | None
-    flow: GradientFlow | None
-    method: str
-    momentum: Any
-    args: Args
+    discretization: Discretization | None
 
 
 def source_of(made: optax.GradientTransformation) -> Source:
@@ -33,5 +27,5 @@ def source_of(made: optax.GradientTransformation) -> Source:
     if isinstance(made, Minibatch):
         return source_of(made.optimizer)._replace(potential=made.problem)
     if isinstance(made, Discretization) and isinstance(made.flow, GradientFlow):
-        return Source(made.flow.potential, made.flow, made.method, made.momentum, made.args)
-    return Source(None, None, "", None, None)
+        return Source(made.flow.potential, made)
+    return Source(None, None)

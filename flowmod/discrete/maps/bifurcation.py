@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._tree import dtype_of, is_traced, require_arguments
+from ..._tree import dtype_of, is_traced
 from ..._typing import Args, State
 from ...flow import GradientFlow, InertialFlow, Units
 from .._family import Family
@@ -13,7 +13,7 @@ from ..comparison._checks import check_step_sizes
 from ..comparison._starts import check_starts
 from ..fates import TAIL
 from ..methods import discretize
-from ._checks import check_count, loss_at_start
+from ._checks import check_count, loss_at_start, require_scalar
 from ._predicted import predicted_limits
 from ._settled import Settled, settle
 
@@ -52,7 +52,7 @@ def bifurcation(
     Returns:
         An `xarray.Dataset` with the dimensions `step_size` and `iterate`: `observed`, (S, K), NaN where a run is not
         finite; `fate`, `period` and `growth` as those of `fm.stability_map`, (S,); and the `predicted_limit` at the end
-        of the best run, a number.
+        of the best run, a number, NaN for an inertial flow.
 
     Raises:
         ValueError: for wrong input.
@@ -62,20 +62,20 @@ def bifurcation(
     if is_traced(flow, y0, step_sizes, args):
         raise ValueError("`bifurcation` runs outside of JAX transformations only, but an argument is traced.")
     y0, steps = check_starts(y0, False).tree, check_step_sizes(step_sizes)
-    check_count("transient", transient, 0)
-    check_count("keep", keep, 1)
+    transient, keep = check_count("transient", transient, 0), check_count("keep", keep, 1)
 
     def make(step_size: Any) -> Any:
         return discretize(flow, step_size, method, args, momentum)
 
-    usual, potential = make(float(np.median(steps))), flow.potential
+    middle = float(np.median(steps))
+    usual, potential = make(middle), flow.potential
     seen, look = ("potential", potential) if observe is None else ("observed", observe)
-    require_arguments("observe", look, ("y", "args"))
+    require_scalar("observe", look, y0, args)
     start = loss_at_start(potential, y0, args)
     family = Family("method", make, potential, args)
     runs = settle(family, y0, (steps.astype(dtype_of(y0)),), transient + keep, max(keep, TAIL), look)
     fate, period = runs.fates(start)
-    limit = predicted_limits(lambda _: usual, np.zeros(1), runs.best)[0]
+    limit = predicted_limits(lambda _: usual, np.zeros(1), runs.best, middle)[0]
     return _table(runs, fate, period, steps, keep, limit, seen, flow.units)
 
 

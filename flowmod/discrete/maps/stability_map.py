@@ -61,8 +61,9 @@ def stability_map(
         An `xarray.Dataset` with the dimensions `step_size` and the other number's name. Variables: `fate`, one of
         "converged", "converging", "periodic", "irregular" and "diverged"; its `period` in updates, 0 where it has none;
         `loss` at the end; `growth`, the factor per update by which the distance of two neighbouring runs grows, above
-        one where the optimizer is unstable or chaotic; and `predicted_limit` over the other number: the step limit at
-        the end of the best run, NaN where the family is no discretised flow.
+        one, by more than rounding, where the optimizer is unstable or chaotic; and `predicted_limit` over the other
+        number: the step limit at the end of the best run, of a family whose step is a multiple of its step size, and
+        NaN where that has a schedule or is no discretised flow.
 
     Raises:
         ValueError: for wrong input, and for a family that fails in Python; a run that returns NaN has its fate.
@@ -74,7 +75,7 @@ def stability_map(
         raise ValueError("`stability_map` runs outside of JAX transformations only, but an argument is traced.")
     y0, steps = check_starts(y0, False).tree, check_step_sizes(step_sizes)
     name, values = check_axis(other)
-    check_count("updates", updates, 1)
+    updates = check_count("updates", updates, 1)
     grid = np.meshgrid(steps.astype(dtype_of(y0)), _in_precision(values, y0), indexing="ij")
     step_size, others = grid[0][len(steps) // 2, 0], grid[1][0]
 
@@ -85,7 +86,7 @@ def stability_map(
     start = loss_at_start(potential, y0, args)
     numbers = tuple(array.ravel() for array in grid)
     runs = settle(Family("family", family, potential, args), y0, numbers, updates, TAIL, potential)
-    return _table(runs, start, steps, name, values, predicted_limits(make, others, runs.best), updates)
+    return _table(runs, start, steps, name, values, predicted_limits(make, others, runs.best, step_size), updates)
 
 
 def _in_precision(values: np.ndarray, y0: State) -> np.ndarray:

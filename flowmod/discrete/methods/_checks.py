@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..._tree import is_traced
@@ -42,7 +43,7 @@ def _who_knows_its_own(flow: AbstractFlow) -> str:
 def require_step_size(step_size: Any) -> None:
     if is_traced(step_size) or callable(step_size):
         return
-    is_number = np.ndim(step_size) == 0 and np.asarray(step_size).dtype.kind in "iuf"
+    is_number = np.ndim(step_size) == 0 and _is_real(np.asarray(step_size).dtype)
     if not is_number or not 0 < float(step_size) < math.inf:
         raise ValueError(
             f"`step_size` must be a positive, finite number, the time of one update, or a schedule, got {step_size!r}."
@@ -59,6 +60,11 @@ def require_momentum(momentum: Any, method: str, flow: AbstractFlow, with_moment
         raise ValueError(f'`method="{method}"` needs its `momentum=`, a number in [0, 1).')
     if is_traced(momentum):
         return
-    is_number = np.ndim(momentum) == 0 and np.asarray(momentum).dtype.kind in "iuf"
+    is_number = np.ndim(momentum) == 0 and _is_real(np.asarray(momentum).dtype)
     if not is_number or not 0 <= float(momentum) < 1:
         raise ValueError(f"`momentum` must be a number in [0, 1), got {momentum!r}.")
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    """Whether numbers are whole or floats, NumPy's or the short ones of JAX."""
+    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)

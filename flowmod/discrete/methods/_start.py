@@ -1,7 +1,7 @@
 """Where a step starts, and what it may look at."""
 
-from collections.abc import Sequence
-from functools import reduce
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._tree import floats
+from ..._tree import floats, is_traced
 from ..._typing import Args, Covector, State, Vector
 from ...metric import gradients_like, steepest_descent
 
@@ -51,6 +51,17 @@ class Start(NamedTuple):
         return steepest_descent(self.flow.potential, metric, self.moved(step), self.args)[2]
 
 
+def compiled(step: Callable) -> Callable:
+    """A step with a loop as a program that is kept: called outside of a program, each call would compile it again."""
+    kept = eqx.filter_jit(step)
+
+    @functools.wraps(step)
+    def run(*operands: Any) -> Vector:
+        return step(*operands) if is_traced(operands) else kept(*operands)
+
+    return run
+
+
 def scaled(factor: Any, vector: Vector, like: Vector) -> Vector:
     """A vector times a number, in the precision of `like`."""
     return jax.tree.map(lambda leaf, wanted: factor.astype(wanted.dtype) * leaf.astype(wanted.dtype), vector, like)
@@ -61,4 +72,4 @@ def zero_like(y: State) -> Vector:
 
 
 def total(vectors: Sequence[Vector]) -> Vector:
-    return reduce(lambda a, b: jax.tree.map(jnp.add, a, b), vectors)
+    return functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), vectors)

@@ -112,7 +112,7 @@ def discretize(
         float leaves of the parameters: `optax.apply_updates` takes them, and `equinox.apply_updates` for an Equinox
         module that has other leaves too. `update(..., static=tree)` brings the other leaves where `params` has `None`,
         as in a chain with transformations that admit float arrays only. Where an implicit step or a geodesic is not
-        found, the updates are NaN.
+        found, or a schedule's or traced step size not positive, the updates are NaN.
 
     Raises:
         ValueError: if `flow`, `step_size` or `momentum` is not what the method needs, or it is unknown; by `update` if
@@ -161,6 +161,7 @@ def discretize(
 
     made = Discretization(init, update)
     made.flow, made.step_size, made.method, made.args, made.momentum = flow, step_size, method, args, momentum
+    update.discretization = made  # a chain keeps the functions only  # pyright: ignore[reportFunctionMemberAccess]
     return made
 
 
@@ -176,7 +177,7 @@ def _size_at(step_size: Any, count: Int[Array, ""]) -> Float[Array, ""]:
     size = jnp.asarray(step_size(count) if callable(step_size) else step_size)
     if size.shape != ():
         raise ValueError(f"`step_size` must be a schedule of scalars, got an array of shape {size.shape}.")
-    return size
+    return jnp.where(size > 0, size, jnp.nan)  # a traced one can't be refused
 
 
 def _loss(value_fn: Callable, params: State) -> Potential:

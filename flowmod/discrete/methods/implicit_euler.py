@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from ..._tree import ravel, unraveler
 from ..._typing import Vector
 from ...linalg import newton
-from ._start import Start
+from ._start import Start, compiled
 
 
+@compiled
 def implicit_euler(start: Start) -> Vector:
     """`d = h v(y + d)` by Newton's method: order 1, and stable for every positive curvature.
 

@@ -8,11 +8,12 @@ from ..._tree import ravel, unraveler
 from ..._typing import Vector
 from ...linalg import Correction, Product, newton
 from ...metric import hessian_product, metric_products, value_and_covector
-from ._start import Start
+from ._start import Start, compiled
 
 Flat = Float[Array, " n"]
 
 
+@compiled
 def minimizing_movement(start: Start) -> Vector:
     """`argmin_d f(y + d) + d^T M(y) d / (2 h)`, the metric frozen at `y`: order 1.
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from ..._tree import combine, floats
+from ..._tree import as_state, combine, floats
 from ..._typing import Args, State, Vector
 from ...metric import AbstractMetric
 from ._start import Start
@@ -31,6 +31,7 @@ def retraction(metric: AbstractMetric, y: State, v: Vector, args: Args = None) -
 
     Reference: P.-A. Absil, R. Mahony, R. Sepulchre, "Optimization Algorithms on Matrix Manifolds" (2008), ch. 5.
     """
+    y = as_state("y", y)
     way = _way(metric, y, velocity_like(v, y), args)
     return combine(jax.tree.map(jnp.add, floats(y), way), y)
 

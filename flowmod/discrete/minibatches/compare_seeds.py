@@ -18,6 +18,7 @@ from .._family import Family
 from ..comparison._checks import check_flow, check_step_sizes, check_time, check_tolerances
 from ..comparison._lanes import traced
 from ..comparison._starts import check_starts
+from ._checks import check_key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,7 +64,7 @@ def compare_seeds(
             `{"8 samples": lambda h, key: fm.minibatch(optax.sgd(h), problem, 8, key=key)}`.
         y0: the start, of all.
         step_size: the time that one update takes.
-        t1: the time up to which they are compared.
+        t1: the time up to which they are compared, to the nearest update, and at least as long as one.
         key: a JAX random key, split into those of the seeds.
         seeds: how many runs each optimizer has.
         quantiles: of the bands, from 0 to 1; a run that is not finite counts as infinite.
@@ -88,17 +89,20 @@ def compare_seeds(
     y0, end = check_starts(y0, False).tree, check_time(t1)
     [step] = check_step_sizes([step_size]).astype(dtype_of(y0))
     families = _check_families(optimizers, flow.potential, args)
-    if not isinstance(seeds, int) or seeds < 1:
+    check_key(key)
+    if isinstance(seeds, bool) or not isinstance(seeds, int | np.integer) or seeds < 1:
         raise ValueError(f"`seeds` must be a positive whole number, got {seeds!r}.")
     levels = np.asarray(quantiles, float)
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"`quantiles` must be numbers from 0 to 1, got {quantiles!r}.")
-    last = max(round(end / float(step)), 1)
+    last = round(end / float(step))
+    if end < float(step) * (1 - 1e-6):
+        raise ValueError(f"`t1` must be at least as long as an update, {float(step):g}, got {end:g}.")
     updates = np.unique(np.linspace(0, last, _RECORDS).round().astype(np.int32))
     rtol, atol = check_tolerances(None, None, dtype_of(y0))
     run = simulate(flow, y0, ts=updates * float(step), args=args, rtol=rtol, atol=atol)
     path = jax.tree.map(jnp.asarray, floats(run.ys))
-    keys = jax.random.split(key, seeds)
+    keys = jax.random.split(key, int(seeds))
     found = [_run(family, y0, step, keys, updates, path) for family in families.values()]
     return _table(list(families), found, run, updates, levels, {"step_size": float(step), "t1": end})
 

@@ -14,6 +14,7 @@ from ..._typing import Covector, State
 from ...loss import Supervised, cast_samples
 from ...metric import value_and_covector
 from ...module import complete
+from ._checks import check_key
 
 
 class Minibatch(optax.GradientTransformationExtraArgs):
@@ -58,7 +59,8 @@ def minibatch(
     Args:
         optimizer: an optax transformation: `optax.sgd(0.1)`, `fm.discretize(flow, 0.1)`.
         problem: the loss, an `fm.Supervised` with data of its own; its regularizer is in every batch.
-        batch_size: samples in a batch, at most all. It may be traced: each batch then costs as much as all data.
+        batch_size: samples in a batch, at most all. It may be traced: each batch then costs as much as all data,
+            and one that is no number from 1 to that of the samples gives NaN.
         key: a JAX random key; the batches are a function of it and of the number of the update.
         replace: whether each batch is drawn anew from all samples, with replacement. By default an epoch goes through
             the samples in a random order; those that no longer fill a batch wait for the next epoch.
@@ -67,7 +69,8 @@ def minibatch(
         An optax transformation.
 
     Raises:
-        ValueError: if the problem has no data, or `batch_size` is no whole number from 1 to that of the samples.
+        ValueError: if the problem has no data, `batch_size` is no whole number from 1 to that of the samples, or `key`
+            no random key.
 
     Reference: H. Robbins and S. Monro, "A stochastic approximation method" (1951).
 
@@ -77,6 +80,7 @@ def minibatch(
         ```
     """
     samples = _check(optimizer, problem, batch_size)
+    check_key(key)
     optimizer = optax.with_extra_args_support(optimizer)
     most = samples if is_traced(batch_size) else int(batch_size)
     in_batch = jnp.asarray(batch_size, jnp.int32)
@@ -100,7 +104,9 @@ def minibatch(
             )
         order, rows = draw(state.count, state.order)
         dtype = dtype_of(params)
-        weights = jnp.where(slots < in_batch, 1 / in_batch.astype(dtype), jnp.zeros((), dtype))
+        # Fewer samples than asked for would give a part of the gradient.
+        each = jnp.where((in_batch >= 1) & (in_batch <= samples), 1 / in_batch.astype(dtype), jnp.nan)
+        weights = jnp.where((slots < in_batch) | jnp.isnan(each), each, jnp.zeros((), dtype))
 
         def loss(leaves, args=None):
             y = combine(leaves, params) if static is None else eqx.combine(floats(leaves), static)
