@@ -38,17 +38,18 @@ flow = fm.GradientFlow(problem)
 # Three paths from one start
 # --------------------------
 #
-# One call runs the optimizer, its gradient flow and its central flow. Up to five directions may be critical at once,
-# and four are at the end. The dashed line is the prediction of the mean loss: the loss of the central flow and what the
-# oscillation around it adds.
+# One call runs the optimizer, its gradient flow and its central flow. Up to five directions may oscillate at once, and
+# four do at the end. The dashed line is the prediction of the mean loss: the loss of the central flow and what
+# the oscillation around it adds.
 
-run = fm.edge_of_stability(flow, net, 0.25, 500, directions=5)
+run = fm.edge_of_stability(flow, net, 0.2, 450, directions=5)
 figure, axes = plt.subplots(3, figsize=(5.4, 6.5), layout="constrained", sharex=True)
 fm.plot.edge_of_stability(run, axes=axes)
 plt.show()
 
-late = run.isel(step=slice(250, 450))
+late = run.isel(step=slice(250, 400))
 print({name: run[name].values[-1].item() for name in ("distance_flow", "distance_central", "critical")})
 np.testing.assert_allclose(late["mean_loss"].mean(), late["mean_predicted_loss"].mean(), rtol=0.05)
 np.testing.assert_allclose(late["sharpness_central"], run.attrs["threshold"], rtol=1e-2)
-assert run["distance_flow"][-1] > 7 * run["distance_central"][-1]
+assert run["critical"].max() < 5
+assert run["distance_flow"][-1] > 5 * run["distance_central"][-1]

@@ -9,7 +9,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jax.lax import linalg
 
-_NUMBERS = 2**11
+_NUMBERS = 2**12
 """Numbers of all states that advance together: more do not stay in the cache, fewer leave the vector units idle."""
 
 _WAITING = 1.25
