@@ -40,7 +40,8 @@ flow = fm.GradientFlow(problem)
 #
 # One call runs the optimizer, its gradient flow and its central flow. Up to five directions may oscillate at once, and
 # four do at the end. The dashed line is the prediction of the mean loss: the loss of the central flow and what
-# the oscillation around it adds.
+# the oscillation around it adds. When gradient descent first comes to the edge it goes on as before, because its
+# oscillation has to grow from nothing; from there on the central flow is the nearer one by far.
 
 run = fm.edge_of_stability(flow, net, 0.2, 450, directions=5)
 figure, axes = plt.subplots(3, figsize=(5.4, 6.5), layout="constrained", sharex=True)
