@@ -19,6 +19,7 @@ from benchmarks import (
     scaling,
     single_runs,
     spectra,
+    sweeps,
 )
 
 SUITES = {
@@ -35,6 +36,7 @@ SUITES = {
     "libraries": libraries.measure,
     "race": race.measure,
     "spectra": spectra.measure,
+    "sweeps": sweeps.measure,
 }
 
 

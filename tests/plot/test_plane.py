@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
+import xarray as xr
 
 import flowmod as fm
 from tests.zoo import toggle
@@ -47,11 +48,34 @@ OF_MODULES = {
     "module_graph": lambda **kwargs: fm.plot.module_graph([1.0, 2.0], [[0.0, 0.3], [0.2, 0.0]], **kwargs),
     "stability": lambda **kwargs: fm.plot.stability(LADDER, **kwargs),
 }
-ALL = OVER_A_BOX | AGAINST_TIME | OF_TRAININGS | OF_MODULES
+FATES = np.array([["converged", "periodic"], ["irregular", "diverged"]])
+SETTLED = xr.Dataset(
+    {
+        "fate": (("step_size", "momentum"), FATES),
+        "growth": (("step_size", "momentum"), np.ones((2, 2))),
+        "predicted_limit": ("momentum", [0.2, 0.4]),
+        "observed": (("step_size", "iterate"), np.array([[1.0, 1.0, 1.0], [0.5, 2.0, 1.5]])),
+    },
+    coords={"step_size": [0.1, 0.3], "momentum": [0.0, 0.9]},
+)
+BANDS = ("optimizer", "quantile", "time"), np.array([[[1.0, 0.5], [1.2, 0.9]]])
+RUNS = ("optimizer", "seed", "time"), BANDS[1]
+SCATTERED = xr.Dataset(
+    {"loss": RUNS, "loss_band": BANDS, "distance_band": BANDS, "flow_loss": ("time", [1.0, 0.4])},
+    coords={"optimizer": ["sgd"], "quantile": [0.1, 0.9], "flow_time": ("time", [0.0, 1.0])},
+)
+OF_OPTIMIZERS = {
+    "stability_map": lambda **kwargs: fm.plot.stability_map(SETTLED, **kwargs),
+    "bifurcation": lambda **kwargs: fm.plot.bifurcation(SETTLED.isel(momentum=0), **kwargs),
+    "fates": lambda **kwargs: fm.plot.fates(COMPARED, **kwargs),
+    "seeds": lambda **kwargs: fm.plot.seeds(SCATTERED, **kwargs),
+}
+ALL = OVER_A_BOX | AGAINST_TIME | OF_TRAININGS | OF_MODULES | OF_OPTIMIZERS
 
 
 def test_every_public_function_is_here():
-    assert set(fm.plot.__all__) == set(ALL)
+    # The figure of the edge of stability has three axes, and tests of its own.
+    assert set(fm.plot.__all__) == {*ALL, "edge_of_stability"}
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(shown: bool, total: float) -> Iterator[Callable[[float], None]]:
-    """A function that is told how much of the total was done."""
+    """A function that is told how much of the total was done since the last time."""
     if not shown:
         yield lambda done: None
         return

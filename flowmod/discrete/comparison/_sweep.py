@@ -1,6 +1,8 @@
 """One flow and all optimizers: run portion by portion, and put together by start and step size."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +22,8 @@ from ._schedule import Portion, Schedule
 from ._starts import Starts
 
 _LEGS = 24
-"""Calls of one program that the runs of an optimizer are shared out over: progress is told after each."""
-
-_AT_ONCE = 2
-"""Calls under way: an update of a small state keeps one core busy only."""
+"""Calls of one program that the runs of an optimizer are shared out over: an update of a small state keeps one core
+busy only, so that as many go on at a time as there are cores. Progress is told after each."""
 
 
 class Sweep(NamedTuple):
@@ -102,31 +102,39 @@ def _run(
     chunks = -(-len(step) // lanes)
     leg = -(-chunks // _LEGS)
     rows = np.minimum(np.arange(-(-chunks // leg) * leg * lanes), len(step) - 1)
-    under_way, parts = [], []
+    legs = [_runs(plan, portion, step[taken], start[taken], reference) for taken in rows.reshape(-1, leg * lanes)]
+    # Compiled here: a thread has its own settings of JAX, and would trace another program.
+    program = run_all.lower(optimizer, reference, first, legs[0], lanes).compile()
 
-    def finish() -> None:
-        updates, records = under_way.pop(0)
-        parts.append(jax.tree.map(np.asarray, records))
-        tell(updates)
+    def run(runs: Runs) -> tuple[Records, bool]:
+        records, factorises = program(optimizer, reference, first, runs, lanes)
+        return jax.tree.map(np.asarray, records), factorises
 
-    for taken in rows.reshape(-1, leg * lanes):
-        chosen = portion.chosen[step[taken]]
-        runs = Runs(
-            jnp.asarray(plan.step_sizes[chosen], reference.times.dtype),
-            jnp.asarray(start[taken], jnp.int32),
-            jnp.asarray(plan.updates[chosen]),
-            jnp.asarray(portion.rows[step[taken]]),
-        )
-        records, factorises = run_all(optimizer, reference, first, runs, lanes)
-        under_way.append((float(plan.updates[chosen, -1].sum()), records))
-        # Factorisations of two programs could wait for each other as those of one can.
-        if factorises or len(under_way) == _AT_ONCE:
-            finish()
-    while under_way:
-        finish()
+    share = portion.count / len(plan.step_sizes) / len(legs)
+    parts = [run(legs[0])]
+    tell(share)
+    # Factorisations of two programs could wait for each other as those of one can.
+    pool = ThreadPoolExecutor(1 if parts[0][1] else os.cpu_count())
+    try:
+        for part in pool.map(run, legs[1:]):
+            parts.append(part)
+            tell(share)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
     def by_start(*leaves):
         whole = np.concatenate(leaves)[: len(step)]
         return whole.reshape(-1, starts, *whole.shape[1:]).swapaxes(0, 1)[:, : portion.count]
 
-    return jax.tree.map(by_start, *parts)
+    return jax.tree.map(by_start, *(records for records, _ in parts))
+
+
+def _runs(plan: Schedule, portion: Portion, step: np.ndarray, start: np.ndarray, reference: Reference) -> Runs:
+    """The runs of these step sizes of a portion, from these starts."""
+    chosen = portion.chosen[step]
+    return Runs(
+        jnp.asarray(plan.step_sizes[chosen], reference.times.dtype),
+        jnp.asarray(start, jnp.int32),
+        jnp.asarray(plan.updates[chosen]),
+        jnp.asarray(portion.rows[step]),
+    )

@@ -126,8 +126,7 @@ def compare(
     order = np.argsort(steps, kind="stable")
     plan = schedule(steps[order], end, check_updates(updates))
     method = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
-    total = float(plan.updates[:, -1].sum()) * len(begin) * len(chosen) * len(flows)
-    with progress_bar(progress, total) as tell:
+    with progress_bar(progress, len(chosen) * len(flows)) as tell:
         sweeps = [sweep(each, chosen, begin, plan, args, method, tell) for each in flows.values()]
     back = np.argsort(order, kind="stable")
     results = [[_result(each, index, plan, back) for each in sweeps] for index in range(len(chosen))]
